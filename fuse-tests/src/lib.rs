@@ -1,0 +1,1 @@
+//! The mount judged from outside.
