@@ -1,1 +1,3 @@
 //! Placeholder map; see the modules.
+pub mod error;
+pub mod ops;
