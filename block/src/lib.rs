@@ -11,6 +11,7 @@
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
 
 pub mod codec;
+pub mod entry;
 mod id;
 mod keys;
 pub mod limits;
@@ -18,6 +19,9 @@ mod reference;
 mod time;
 
 pub use codec::{DecodeError, Reader, TooLong, Writer};
+pub use entry::{
+    Attr, Content, DirKey, DirRoot, Entry, EntryError, FileRoot, FileType, MapRoot, Record, VolumeRoot, Xattrs,
+};
 pub use id::{BlockId, DeviceId, Ino, ParseIdError, VolumeId};
 pub use keys::{BlockKey, NameKey};
 pub use reference::Ref;
