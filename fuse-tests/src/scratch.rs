@@ -1,0 +1,112 @@
+//! Temporary directories that know whose they are, so that a run which was killed can be cleaned up by the next.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use crate::mounts;
+
+const PREFIX: &str = "cairn-test-";
+
+/// A directory that goes away with this value, together with whatever is still mounted below it.
+#[derive(Debug)]
+pub struct Scratch {
+    dir: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// A fresh directory under the system's temporary directory (`TMPDIR`).
+    pub fn new() -> Scratch {
+        static SWEEP: Once = Once::new();
+        SWEEP.call_once(sweep);
+        let prefix = format!("{PREFIX}{}-", std::process::id());
+        let dir = tempfile::Builder::new()
+            .prefix(&prefix)
+            .tempdir()
+            .expect("a temporary directory");
+        // Other users are among those who judge: they must be able to reach what is mounted inside.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
+            .expect("chmod of our own directory");
+        Scratch { dir }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch::new()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Before the directory is removed: nothing that is mounted in it may be emptied by accident.
+        for mount in mounts::below(self.dir.path()) {
+            mounts::remove(&mount);
+        }
+        if !mounts::below(self.dir.path()).is_empty() {
+            self.dir.disable_cleanup(true);
+            crate::report::say(&format!(
+                "left behind, still mounted: {}",
+                self.dir.path().display()
+            ));
+        }
+    }
+}
+
+/// Removes what runs that no longer exist left behind: their nodes, mounts and directories.
+pub fn sweep() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if owner_of(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
+            sweep_one(&entry.path());
+        }
+    }
+}
+
+fn owner_of(name: &str) -> Option<u32> {
+    name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
+}
+
+fn is_gone(pid: u32) -> bool {
+    !Path::new("/proc").join(pid.to_string()).exists()
+}
+
+fn sweep_one(dir: &Path) {
+    for pid in processes_at_home_in(dir) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    for mount in mounts::below(dir) {
+        mounts::remove(&mount);
+    }
+    if mounts::below(dir).is_empty() {
+        let _ = std::fs::remove_dir_all(dir);
+    }
+}
+
+/// Processes whose HOME lies in `dir`: nobody but our nodes has a home there.
+fn processes_at_home_in(dir: &Path) -> Vec<rustix::process::Pid> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| home_of(*pid).is_some_and(|home| home.starts_with(dir)))
+        .filter_map(rustix::process::Pid::from_raw)
+        .collect()
+}
+
+fn home_of(pid: i32) -> Option<PathBuf> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let home = environment
+        .split(|byte| *byte == 0)
+        .find_map(|entry| entry.strip_prefix(b"HOME="))?;
+    Some(PathBuf::from(String::from_utf8_lossy(home).into_owned()))
+}

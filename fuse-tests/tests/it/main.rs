@@ -1,0 +1,12 @@
+//! The mount judged from outside. See `docs/SEMANTICS.md` for what is promised; each test of a promise names it.
+//!
+//! * `arrows`: which crate may know which.
+//! * `ops`: small files by operation. They hold on any good filesystem: `CAIRN_TEST_DIR=DIR` tries them there.
+//! * `judges`: pjdfstest and fsx, the judges of others, with their checked-in verdicts in `judges/`.
+//! * `programs`: git, cargo, SQLite, rsync, tar, editors.
+//! * one module for each further row of the acceptance table; `CAIRN_SCALE=full` gives their full size.
+
+mod arrows;
+mod judges;
+mod ops;
+mod sweep;
