@@ -1,6 +1,6 @@
 //! What can go wrong in a volume, and the one table that turns it into an errno.
 
-use cairn_block::id::{BlockId, Ino};
+use cairn_block::{BlockId, Ino};
 use cairn_store::StoreError;
 use rustix::io::Errno;
 use tracing::Level;
@@ -187,5 +187,74 @@ impl FsError {
             Self::TimedOut | Self::Busy | Self::NoSpace | Self::Store(_) => Level::WARN,
             _ => Level::TRACE,
         }
+    }
+}
+
+/// What a store's failure means to a program that called read, write or fsync.
+fn store_errno(error: &StoreError) -> Errno {
+    match error {
+        StoreError::Io { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::IO),
+        // Disk, quota and reserve alike: "no space" is what programs know how to report, and all three end the same way.
+        StoreError::Full { .. } => Errno::NOSPC,
+        StoreError::TooManyFiles { source, .. } => {
+            Errno::from_io_error(source).unwrap_or(Errno::NFILE)
+        }
+        StoreError::Damaged { .. } => Errno::IO,
+        // A store that went read-only after a failed sync must not look like a healthy read-only mount: EROFS is still
+        // the truth about the next write, and the call that lost its sync got EIO.
+        StoreError::ReadOnly { .. } => Errno::ROFS,
+        StoreError::Timeout { .. } => Errno::TIMEDOUT,
+        StoreError::CollectionRunning | StoreError::Locked { .. } => Errno::BUSY,
+        // None of these can follow from what a program asked of a file; if one arrives here, it is our fault.
+        StoreError::NewerVersion { .. }
+        | StoreError::NotAStore { .. }
+        | StoreError::Index { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::HeadConflict { .. }
+        | StoreError::DeltaOutOfOrder { .. } => Errno::IO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn from_system(errno: Errno) -> FsError {
+        StoreError::io("write", "/s/log", io::Error::from(errno)).into()
+    }
+
+    #[test]
+    fn full_disks_and_descriptor_limits_reach_the_caller_as_themselves() {
+        assert_eq!(from_system(Errno::NOSPC).errno(), Errno::NOSPC);
+        assert_eq!(from_system(Errno::DQUOT).errno(), Errno::NOSPC);
+        assert_eq!(from_system(Errno::MFILE).errno(), Errno::MFILE);
+        assert_eq!(from_system(Errno::NFILE).errno(), Errno::NFILE);
+        assert_eq!(from_system(Errno::IO).errno(), Errno::IO);
+    }
+
+    #[test]
+    fn no_error_becomes_enosys_which_the_kernel_would_remember() {
+        for error in [
+            FsError::Unsupported,
+            FsError::Invalid,
+            FsError::NotPermitted,
+        ] {
+            assert_ne!(error.errno(), Errno::NOSYS);
+        }
+    }
+
+    #[test]
+    fn io_without_a_number_is_eio() {
+        let source = io::Error::other("odd");
+        assert_eq!(FsError::Io { op: "test", source }.errno(), Errno::IO);
+    }
+
+    #[test]
+    fn lost_data_is_an_error_in_the_log_and_an_absent_name_is_nothing() {
+        assert_eq!(FsError::NotFound.level(), Level::TRACE);
+        assert_eq!(FsError::TimedOut.level(), Level::WARN);
+        assert_eq!(from_system(Errno::NOSPC).level(), Level::WARN);
+        assert_eq!(from_system(Errno::IO).level(), Level::ERROR);
     }
 }

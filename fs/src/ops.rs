@@ -18,8 +18,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use cairn_block::entry::{Attr, FileType, Timestamp};
-use cairn_block::id::Ino;
+use cairn_block::{Attr, FileType, Ino, Timestamp};
 
 use crate::error::FsError;
 
@@ -406,4 +405,34 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Space and counts. Never waits.
     fn statfs(&self) -> Result<StatFs, FsError>;
+}
+
+/// Something that changed without the kernel having asked for it: by a restore, an undo, another device's head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Attributes or content of an inode; of a directory, its listing.
+    Inode(Ino),
+    /// A name leads elsewhere now, or to something where there was nothing.
+    Entry {
+        /// The directory.
+        parent: Ino,
+        /// The name in it.
+        name: Bytes,
+    },
+    /// A name is gone.
+    Removed {
+        /// The directory.
+        parent: Ino,
+        /// The inode that it led to.
+        ino: Ino,
+        /// The name.
+        name: Bytes,
+    },
+}
+
+/// Wants to hear of [`Change`]s: a mount whose kernel has cached what was.
+pub trait Watcher: Send + Sync {
+    /// Called after the new state is visible to every operation, and with no lock held that an operation could want:
+    /// the kernel may be waiting for one of them, and this may wait for the kernel.
+    fn changed(&self, change: Change);
 }
