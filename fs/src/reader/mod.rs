@@ -200,11 +200,7 @@ impl TreeReader {
         if let Some(chunk) = self.cached_chunk(reference) {
             return Ok(chunk);
         }
-        let chunk = self.load(reference, Kind::Data, ask)?;
-        if keeps(ask) {
-            self.chunks.lock().put(reference.clone(), chunk.clone(), chunk.len());
-        }
-        Ok(chunk)
+        self.load(reference, Kind::Data, ask)
     }
 
     /// Extended attributes that have a block of their own, sorted by name.
@@ -284,6 +280,21 @@ impl TreeReader {
     }
 
     fn fetch(&self, reference: &Ref, kind: Kind, ask: Ask) -> Result<Bytes, ReadError> {
+        if kind != Kind::Data {
+            return self.open(reference, kind, ask);
+        }
+        // Looked for again, and kept, while this thread leads: between its first look and here another may have landed.
+        if let Some(chunk) = self.cached_chunk(reference) {
+            return Ok(chunk);
+        }
+        let chunk = self.open(reference, kind, ask)?;
+        if keeps(ask) {
+            self.chunks.lock().put(reference.clone(), chunk.clone(), chunk.len());
+        }
+        Ok(chunk)
+    }
+
+    fn open(&self, reference: &Ref, kind: Kind, ask: Ask) -> Result<Bytes, ReadError> {
         let block = self.store.get(&reference.id, ask)?.ok_or(ReadError::Missing { id: reference.id })?;
         open(reference, &block, kind).map_err(|error| ReadError::damaged(reference.id, error))
     }
