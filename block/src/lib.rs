@@ -10,19 +10,39 @@
 //! - [`VolumeKeys`], [`DeviceKey`]: everything else is derived from these two.
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
 
+pub mod block;
+pub mod chunk;
+pub mod chunker;
 pub mod codec;
+mod compress;
+pub mod device;
 pub mod entry;
-mod id;
-mod keys;
+pub mod head;
+pub mod hint;
+pub mod id;
+pub mod keys;
 pub mod limits;
-mod reference;
-mod time;
+pub mod reference;
+pub mod seal;
+mod signature;
+pub mod time;
+pub mod vector;
+pub mod wrap;
 
+pub use block::{Block, TooLarge, UnverifiedBlock, WrongBytes};
+pub use chunk::{Codec, Kind};
 pub use codec::{DecodeError, Reader, TooLong, Writer};
+pub use device::{DeviceCert, DeviceKey, Rights};
 pub use entry::{
     Attr, Content, DirKey, DirRoot, Entry, EntryError, FileRoot, FileType, MapRoot, Record, VolumeRoot, Xattrs,
 };
+pub use head::{Head, HeadError, HeadFields, HeadKind, HeadStamp, UntrustedHead, head_hash};
+pub use hint::{HintError, dedup_key, open_hint, seal_hint};
 pub use id::{BlockId, DeviceId, Ino, ParseIdError, VolumeId};
-pub use keys::{BlockKey, NameKey};
+pub use keys::{BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey, volume_id};
 pub use reference::Ref;
+pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};
+pub use signature::SignatureError;
 pub use time::Timestamp;
+pub use vector::{Relation, Vector, relate};
+pub use wrap::{UnwrapError, WRAP_BYTES, unwrap, wrap};
