@@ -7,13 +7,16 @@
 //!   them together.
 //! - [`StoreError`]: what can go wrong, and what a caller can ask about it.
 //! - [`MemoryStore`]: the model of all of it, stricter than a disk. Read it first.
+//! - [`cache`]: the policy that decides what a bounded cache keeps, and a block store that lives under it.
 //!
-//! The `testing` feature exports the contract that every
+//! [`FaultyStore`] wraps any of them and fails by schedule. The `testing` feature exports the contract that every
 //! implementation is held to, and a harness that drives one against a specification through crashes.
 
 mod block_store;
+pub mod cache;
 mod collector;
 mod error;
+pub mod faulty;
 mod head_store;
 mod hint_store;
 mod memory;
@@ -23,6 +26,7 @@ mod scrubber;
 pub use block_store::{Ask, BlockStore, Priority, Put};
 pub use collector::{Collection, Collector, SweepOptions, SweepReport};
 pub use error::{Limit, Place, ReadOnlyReason, StoreError};
+pub use faulty::FaultyStore;
 pub use head_store::{HeadStore, StoredHead};
 pub use hint_store::{HINT_BYTES_MAX, HintStore};
 pub use memory::MemoryStore;
