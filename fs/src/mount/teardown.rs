@@ -1,0 +1,172 @@
+//! Unmounting, which always ends and always frees the mount point.
+//!
+//! In order: what was acknowledged is made durable; nothing more is told to the kernel, as a notification that it handles
+//! while it unmounts would never return; the mount leaves the tree, lazily if it is in use; programs that still have files
+//! open get a moment, then the connection is aborted and they get errors; threads are joined; and what came in meanwhile
+//! is made durable too. Each step has a bound, and a step that failed doesn't keep the next from happening.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use super::bounded::within;
+use super::desk::Desk;
+use super::device::{Means, unmount_by_helper};
+use super::error::MountError;
+use super::mountinfo::MountTable;
+use super::session::{Parts, Spot};
+use crate::error::FsError;
+
+/// Programs that keep files open get this long before their files are taken from them.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Threads get this long to end; all that can hold them up by then is a store that hangs.
+const JOIN: Duration = Duration::from_secs(2);
+
+/// How an unmount went.
+#[derive(Debug)]
+pub struct Unmounted {
+    /// Files were open, so it was taken out of the tree while in use.
+    pub busy: bool,
+    /// Those files were still open after a moment, and every access to them fails now.
+    pub aborted: bool,
+    /// Operations that are still stuck in the store; their callers were answered long ago.
+    pub stuck: usize,
+    /// Whether everything that was acknowledged is durable.
+    pub synced: Result<(), FsError>,
+}
+
+pub(super) fn unmount(parts: Parts) -> Unmounted {
+    let Parts {
+        spot,
+        desk,
+        end,
+        invalidator,
+        session,
+        notifier,
+    } = parts;
+    let first = sync(&desk);
+    invalidator.close();
+    let busy = detach_in_order(&spot);
+    let aborted = !end.wait(Some(GRACE)) && {
+        abort(&spot);
+        true
+    };
+    end.wait(Some(JOIN));
+    join("session", session);
+    join("notifier", notifier);
+    let stuck = desk.close(JOIN);
+    // A first sync that ran into its bound would only do so again.
+    let synced = if matches!(first, Err(FsError::TimedOut)) {
+        first
+    } else {
+        sync(&desk)
+    };
+    Unmounted {
+        busy,
+        aborted,
+        stuck,
+        synced,
+    }
+}
+
+/// Makes everything durable, or gives up at the deadline of any other operation.
+fn sync(desk: &Desk) -> Result<(), FsError> {
+    let ops = desk.ops_shared();
+    within("cairn-sync", desk.deadline(), move || ops.sync_all()).unwrap_or(Err(FsError::TimedOut))
+}
+
+/// Unmounts, and lazily when files are open; returns whether they were.
+fn detach_in_order(spot: &Spot) -> bool {
+    if !is_on_top(spot) {
+        return false;
+    }
+    match take_out(spot, false) {
+        Ok(()) => false,
+        Err(error) => {
+            tracing::info!(%error, path = %spot.path.display(), "in use; detaching");
+            write_mapped(spot);
+            detach(spot);
+            true
+        }
+    }
+}
+
+/// Takes our mount out of the tree even if it is in use. Whatever is mounted there instead is left alone.
+pub(super) fn detach(spot: &Spot) {
+    if !is_on_top(spot) {
+        return;
+    }
+    if let Err(error) = take_out(spot, true) {
+        tracing::warn!(%error, path = %spot.path.display(), "could not be detached");
+    }
+}
+
+fn take_out(spot: &Spot, lazy: bool) -> Result<(), MountError> {
+    let path = &spot.path;
+    if spot.means == Means::Helper {
+        return unmount_by_helper(path, lazy);
+    }
+    let mut flags = UnmountFlags::NOFOLLOW;
+    flags.set(UnmountFlags::DETACH, lazy);
+    match rustix::mount::unmount(path.as_path(), flags) {
+        // Not a mount point any more: someone was faster, which is as good.
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(errno) => Err(MountError::io("unmount", path)(errno)),
+    }
+}
+
+/// Whether what a path-based unmount would take away is the mount that we made.
+fn is_on_top(spot: &Spot) -> bool {
+    let Some(own) = &spot.entry else {
+        return true; // We never saw it in the table; the call itself will say.
+    };
+    match MountTable::read() {
+        Ok(table) => table.top_at(&spot.path).is_some_and(|top| top.id == own.id),
+        Err(error) => {
+            tracing::warn!(%error, "the mount table can't be read");
+            false
+        }
+    }
+}
+
+/// A plain unmount writes out what programs changed through memory maps, a lazy one leaves that for later, which an abort
+/// would prevent.
+fn write_mapped(spot: &Spot) {
+    let path = spot.path.clone();
+    let synced = within("cairn-syncfs", GRACE, move || {
+        rustix::fs::syncfs(std::fs::File::open(path)?).map_err(std::io::Error::from)
+    });
+    if !matches!(synced, Some(Ok(()))) {
+        tracing::warn!(?synced, "memory-mapped changes may not have been written");
+    }
+}
+
+/// Ends the connection: every request, waiting or to come, fails.
+pub(super) fn abort(spot: &Spot) {
+    let Some(entry) = &spot.entry else { return };
+    let knob = format!("/sys/fs/fuse/connections/{}/abort", entry.minor);
+    match std::fs::write(&knob, "1") {
+        Ok(()) => {
+            tracing::warn!(path = %spot.path.display(), "files were still open; they fail from now on")
+        }
+        Err(error) => tracing::debug!(%error, knob, "the connection can't be aborted, or is gone"),
+    }
+}
+
+/// Joins a thread that should be ending, if it does in time.
+fn join(name: &'static str, thread: JoinHandle<()>) {
+    let until = Instant::now() + JOIN;
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            tracing::warn!(name, "a thread of the mount is stuck and left behind");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    if thread.join().is_err() {
+        tracing::error!(name, "a thread of the mount panicked");
+    }
+}
