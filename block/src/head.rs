@@ -390,6 +390,7 @@ fn set_own_entry(vector: &mut Vector, device: DeviceId, seq: u64) {
 /// What is sealed for readers, padded.
 fn sealed_part(fields: &HeadFields) -> Result<Vec<u8>, DecodeError> {
     check_bound("head delta", fields.delta_upto, SEQ_LIMIT - 1)?;
+    fields.time.check("head time")?;
     let label = fields.label.as_deref().unwrap_or_default();
     check_bound("head label", label.len() as u64, LABEL_BYTES_MAX as u64)?;
     if fields.label.is_some() && decode_label(label.as_bytes())?.is_none() {
@@ -417,3 +418,6 @@ fn decode_label(bytes: &[u8]) -> Result<Option<String>, DecodeError> {
     }
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

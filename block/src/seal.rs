@@ -123,15 +123,22 @@ pub fn seal(
     }
     let mut buffer = Vec::with_capacity(CHUNK_HEADER_BYTES + raw.len() + TAG_BYTES);
     write_chunk(&mut buffer, kind, raw, compression);
-    let key = BlockKey::from_bytes(*blake3::keyed_hash(key.as_bytes(), &buffer).as_bytes());
-    encrypt(&key, &mut buffer);
-    let block = Block::seal_bytes(buffer);
-    let reference = Ref {
-        id: block.id(),
-        key,
-        len: raw.len() as u32,
-    };
-    Ok(Sealed { reference, block })
+    Ok(seal_chunk(key, buffer, raw.len() as u32))
+}
+
+/// Seals header and payload. They go through the caches once more for each step, but through memory only once.
+pub(crate) fn seal_chunk(key: &ConvergenceKey, mut chunk: Vec<u8>, len: u32) -> Sealed {
+    let key = BlockKey::from_bytes(*blake3::keyed_hash(key.as_bytes(), &chunk).as_bytes());
+    encrypt(&key, &mut chunk);
+    let block = Block::seal_bytes(chunk);
+    Sealed {
+        reference: Ref {
+            id: block.id(),
+            key,
+            len,
+        },
+        block,
+    }
 }
 
 /// Opens a block with its ref. `kind` is what the caller will take the bytes for.
@@ -234,4 +241,174 @@ fn decrypt(key: &BlockKey, block: &Block) -> Result<Vec<u8>, OpenError> {
 
 fn cipher(key: &BlockKey) -> ChaCha20Poly1305 {
     ChaCha20Poly1305::new(key.as_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> ConvergenceKey {
+        ConvergenceKey::from_bytes([7; 32])
+    }
+
+    fn sealed(raw: &[u8]) -> Sealed {
+        seal(&key(), Kind::Data, raw, Compression::Probe).unwrap()
+    }
+
+    /// Seals a header and a payload that `seal` would not make, under a ref that claims `len`.
+    fn forged(
+        header: [u8; CHUNK_HEADER_BYTES],
+        payload: &[u8],
+        len: u32,
+    ) -> Result<Bytes, OpenError> {
+        let sealed = seal_chunk(&key(), [&header, payload].concat(), len);
+        open(&sealed.reference, &sealed.block, Kind::Data)
+    }
+
+    fn header(codec: Codec, raw_len: u32) -> [u8; CHUNK_HEADER_BYTES] {
+        Header {
+            kind: Kind::Data,
+            codec,
+            raw_len,
+        }
+        .to_bytes()
+    }
+
+    #[test]
+    fn equal_chunks_under_one_key_are_equal_blocks() {
+        assert_eq!(sealed(b"chunk").reference, sealed(b"chunk").reference);
+        let other = seal(
+            &ConvergenceKey::from_bytes([8; 32]),
+            Kind::Data,
+            b"chunk",
+            Compression::Never,
+        );
+        assert_ne!(other.unwrap().reference.id, sealed(b"chunk").reference.id);
+    }
+
+    #[test]
+    fn an_incompressible_chunk_grows_by_header_and_tag_and_copies_nothing_later() {
+        let raw: Vec<u8> = (0..=255).collect();
+        let sealed = seal(&key(), Kind::Data, &raw, Compression::Probe).unwrap();
+        assert_eq!(
+            sealed.block.len(),
+            raw.len() + CHUNK_HEADER_BYTES + TAG_BYTES
+        );
+    }
+
+    #[test]
+    fn one_kind_does_not_open_as_another() {
+        let sealed = sealed(b"chunk");
+        let error = open(&sealed.reference, &sealed.block, Kind::Root).unwrap_err();
+        assert!(matches!(
+            error,
+            OpenError::Kind {
+                wanted: Kind::Root,
+                found: Kind::Data,
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_ref_of_another_block_or_with_another_key_or_length_opens_nothing() {
+        let (one, two) = (sealed(b"one"), sealed(b"two"));
+        let other = open(&one.reference, &two.block, Kind::Data).unwrap_err();
+        assert!(matches!(other, OpenError::OtherBlock { .. }));
+        let wrong_key = Ref {
+            key: two.reference.key.clone(),
+            ..one.reference.clone()
+        };
+        assert!(matches!(
+            open(&wrong_key, &one.block, Kind::Data),
+            Err(OpenError::Key { .. })
+        ));
+        let wrong_len = Ref {
+            len: 4,
+            ..one.reference
+        };
+        assert!(matches!(
+            open(&wrong_len, &one.block, Kind::Data),
+            Err(OpenError::RawLength { .. })
+        ));
+    }
+
+    #[test]
+    fn a_chunk_above_the_largest_is_refused() {
+        let raw = vec![0; CHUNK_BYTES_MAX + 1];
+        let refused = seal(&key(), Kind::Data, &raw, Compression::Probe).unwrap_err();
+        assert_eq!(refused, SealError::TooLong { len: raw.len() });
+        let largest = seal(&key(), Kind::Data, &raw[1..], Compression::Never).unwrap();
+        assert_eq!(largest.block.len(), SEALED_BLOCK_BYTES_MAX);
+    }
+
+    #[test]
+    fn blocks_too_short_or_too_long_are_refused() {
+        for len in [
+            0,
+            CHUNK_HEADER_BYTES + TAG_BYTES - 1,
+            SEALED_BLOCK_BYTES_MAX + 1,
+        ] {
+            let block = Block::seal_bytes(vec![0; len]);
+            let reference = Ref {
+                id: block.id(),
+                key: BlockKey::from_bytes([0; 32]),
+                len: 0,
+            };
+            let error = open(&reference, &block, Kind::Data).unwrap_err();
+            assert_eq!(
+                error,
+                OpenError::Length {
+                    id: block.id(),
+                    len
+                }
+            );
+        }
+    }
+
+    #[test]
+    fn a_payload_of_another_length_than_promised_is_refused() {
+        assert_eq!(
+            forged(header(Codec::Raw, 3), b"abc", 3).unwrap(),
+            &b"abc"[..]
+        );
+        for payload in [&b"ab"[..], b"abcd", b""] {
+            let error = forged(header(Codec::Raw, 3), payload, 3).unwrap_err();
+            assert!(matches!(error, OpenError::RawLength { .. }), "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_compression_bomb_is_refused_at_the_promised_length() {
+        let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 1).unwrap();
+        let error = forged(header(Codec::Zstd, 1000), &bomb, 1000).unwrap_err();
+        assert!(matches!(error, OpenError::Payload { wanted: 1000, .. }));
+    }
+
+    #[test]
+    fn a_frame_shorter_than_promised_or_no_frame_is_refused() {
+        let frame = zstd::bulk::compress(&[0; 999], 1).unwrap();
+        assert!(matches!(
+            forged(header(Codec::Zstd, 1000), &frame, 1000),
+            Err(OpenError::Payload { .. })
+        ));
+        assert!(matches!(
+            forged(header(Codec::Zstd, 4), b"abcd", 4),
+            Err(OpenError::Payload { .. })
+        ));
+    }
+
+    #[test]
+    fn a_header_of_another_version_is_refused() {
+        let mut newer = header(Codec::Raw, 3);
+        newer[0] = 2;
+        let error = forged(newer, b"abc", 3).unwrap_err();
+        assert!(matches!(
+            error,
+            OpenError::Header {
+                source: DecodeError::Version { found: 2, .. },
+                ..
+            }
+        ));
+    }
 }

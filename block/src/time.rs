@@ -1,6 +1,6 @@
 //! Points in time as files and heads carry them.
 
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::codec::{DecodeError, Reader, Writer, check_bound};
 
 /// Nanoseconds of a second.
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
@@ -25,9 +25,17 @@ impl Timestamp {
 
     /// Reads the encoded form.
     pub fn decode(input: &mut Reader<'_>, what: &'static str) -> Result<Self, DecodeError> {
-        let secs = input.i64(what)?;
-        let nanos = input.u32_max(what, NANOS_PER_SECOND - 1)?;
-        Ok(Timestamp { secs, nanos })
+        let time = Timestamp {
+            secs: input.i64(what)?,
+            nanos: input.u32(what)?,
+        };
+        time.check(what)?;
+        Ok(time)
+    }
+
+    /// Whether the nanoseconds are below a second.
+    pub fn check(&self, what: &'static str) -> Result<(), DecodeError> {
+        check_bound(what, self.nanos.into(), u64::from(NANOS_PER_SECOND) - 1)
     }
 }
 
