@@ -17,15 +17,18 @@ pub mod codec;
 mod compress;
 pub mod device;
 pub mod entry;
+pub mod file_tree;
 pub mod head;
 pub mod hint;
 pub mod id;
 pub mod keys;
 pub mod limits;
+pub mod map_tree;
 pub mod reference;
 pub mod seal;
 mod signature;
 pub mod time;
+pub mod tree;
 pub mod vector;
 pub mod wrap;
 
@@ -36,13 +39,16 @@ pub use device::{DeviceCert, DeviceKey, Rights};
 pub use entry::{
     Attr, Content, DirKey, DirRoot, Entry, EntryError, FileRoot, FileType, MapRoot, Record, VolumeRoot, Xattrs,
 };
+pub use file_tree::{Extent, FileNode, FileTree, Patch};
 pub use head::{Head, HeadError, HeadFields, HeadKind, HeadStamp, UntrustedHead, head_hash};
 pub use hint::{HintError, dedup_key, open_hint, seal_hint};
 pub use id::{BlockId, DeviceId, Ino, ParseIdError, VolumeId};
 pub use keys::{BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey, volume_id};
+pub use map_tree::MapNode;
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};
 pub use signature::SignatureError;
 pub use time::Timestamp;
+pub use tree::{Descend, Nodes, Sink, TreeError};
 pub use vector::{Relation, Vector, relate};
 pub use wrap::{UnwrapError, WRAP_BYTES, unwrap, wrap};
