@@ -11,7 +11,7 @@ use std::fs;
 use std::hint::black_box;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cairn_block::keys::ConvergenceKey;
 use cairn_block::{Compression, Kind, chunker, seal};
@@ -231,22 +231,14 @@ fn encrypt(bytes: &mut [u8]) {
 
 /// CPU time of this thread.
 fn timed(work: impl FnOnce()) -> Duration {
-    let (wall, cpu) = (Instant::now(), cpu_time());
+    let start = cpu_time();
     work();
-    match (cpu, cpu_time()) {
-        (Some(before), Some(after)) => after - before,
-        _ => wall.elapsed(),
-    }
+    cpu_time().saturating_sub(start)
 }
 
-/// What the scheduler says; Linux only.
-fn cpu_time() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ')
-        .next()?
-        .parse()
-        .ok()
-        .map(Duration::from_nanos)
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -117,7 +117,9 @@ impl Probe {
 
     fn repeats(&mut self, raw: &[u8]) -> bool {
         self.sampled.clear();
-        self.sampled.extend(samples(raw).flatten());
+        for sample in samples(raw) {
+            self.sampled.extend_from_slice(sample);
+        }
         let frame_len = self
             .compressor
             .compress_to_buffer(&self.sampled, &mut self.frame);
