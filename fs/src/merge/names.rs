@@ -1,0 +1,262 @@
+//! What each name leads to in the merge.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cairn_block::{Content, FileType, Ino};
+
+use super::sibling::sibling_name;
+use super::{Ancestor, Conflict, Disagreement, MergeError, Side, View, record};
+use crate::changes::{Child, NameChange, Place};
+
+/// What the second side put under a name that the first side's keeps.
+pub(super) struct Loser {
+    pub(super) place: Place,
+    pub(super) child: Child,
+}
+
+/// The namespace of the merge, as far as it differs from the ancestor's.
+pub(super) struct Names<'a> {
+    pub(super) views: [View<'a>; 2],
+    pub(super) slots: BTreeMap<Place, NameChange>,
+    pub(super) losers: Vec<Loser>,
+    /// Where the directories are that a slot leads to.
+    pub(super) dirs: BTreeMap<Ino, Place>,
+    /// Directories whose move by the second side was undone.
+    pub(super) undone: BTreeSet<Ino>,
+    pub(super) conflicts: Vec<Conflict>,
+}
+
+/// What becomes of one name.
+enum Decision {
+    /// One thing, or nothing.
+    Agreed(Option<Child>),
+    /// One side's deletion is not followed, because the other edited what it deleted.
+    Kept(Child),
+    /// Two things, by side.
+    Clash([Child; 2]),
+}
+
+impl<'a> Names<'a> {
+    /// Decides every name that either side changed, on its own.
+    pub(super) fn decide(sides: &'a [Side; 2]) -> Self {
+        let mut names = Names {
+            views: [View::new(&sides[0]), View::new(&sides[1])],
+            slots: BTreeMap::new(),
+            losers: Vec::new(),
+            dirs: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            conflicts: Vec::new(),
+        };
+        let changed: BTreeSet<&Place> = sides
+            .iter()
+            .flat_map(|side| side.changes.names.keys())
+            .collect();
+        for place in changed {
+            names.settle(place);
+        }
+        names
+    }
+
+    fn settle(&mut self, place: &Place) {
+        let [a, b] = [0, 1].map(|side| self.views[side].changes().names.get(place).copied());
+        let old = a.or(b).and_then(|change| change.old);
+        let new = match self.decision(place, a, b) {
+            Decision::Agreed(new) => new,
+            Decision::Kept(child) => {
+                self.note(
+                    Disagreement::Deletion,
+                    Some(place.clone()),
+                    None,
+                    [child.ino; 2],
+                );
+                Some(child)
+            }
+            Decision::Clash([first, second]) => {
+                self.losers.push(Loser {
+                    place: place.clone(),
+                    child: second,
+                });
+                Some(first)
+            }
+        };
+        self.slots.insert(place.clone(), NameChange { old, new });
+    }
+
+    fn decision(&self, place: &Place, a: Option<NameChange>, b: Option<NameChange>) -> Decision {
+        match (a, b) {
+            (Some(a), Some(b)) => match (a.new, b.new) {
+                (Some(first), Some(second)) if first != second => Decision::Clash([first, second]),
+                (first, second) => Decision::Agreed(first.or(second)),
+            },
+            (Some(change), None) => self.one_sided(place, change, 0),
+            (None, Some(change)) => self.one_sided(place, change, 1),
+            (None, None) => Decision::Agreed(None),
+        }
+    }
+
+    /// A name that only `side` changed: its will is done, unless it deleted what the other side cares for.
+    fn one_sided(&self, place: &Place, change: NameChange, side: usize) -> Decision {
+        let (changer, other) = (&self.views[side], &self.views[1 - side]);
+        let cares = change.old.filter(|old| {
+            changer.removes(old.ino)
+                && (other.edits(old.ino) || self.is_kept_whole(place.parent, side))
+        });
+        match (cares, change.new) {
+            (None, new) => Decision::Agreed(new),
+            (Some(old), None) => Decision::Kept(old),
+            (Some(old), Some(new)) if side == 0 => Decision::Clash([new, old]),
+            (Some(old), Some(new)) => Decision::Clash([old, new]),
+        }
+    }
+
+    /// Whether `side` deleted a directory that the other side renamed, or one above it: then all it held stays.
+    fn is_kept_whole(&self, mut dir: Ino, side: usize) -> bool {
+        let (changer, other) = (&self.views[side], &self.views[1 - side]);
+        let mut steps_left = changer.changes().homes.len();
+        while changer.removes(dir) && steps_left > 0 {
+            if other.named.contains(&dir) {
+                return true;
+            }
+            let home = changer
+                .changes()
+                .homes
+                .get(&dir)
+                .and_then(|home| home.old.as_ref());
+            let Some(home) = home else { return false };
+            dir = home.parent;
+            steps_left -= 1;
+        }
+        false
+    }
+
+    /// Gives every loser a name beside the one it lost.
+    pub(super) fn seat_losers(&mut self, ancestor: &mut dyn Ancestor) -> Result<(), MergeError> {
+        for Loser { place, child } in std::mem::take(&mut self.losers) {
+            let slot = self.slots.get(&place).copied().unwrap_or_default();
+            let inos = [slot.new.unwrap_or(child).ino, child.ino];
+            if self.is_alike(inos) {
+                continue;
+            }
+            let sibling = self.seat_beside(&place, child, 1, ancestor)?;
+            let about = if slot.old.is_some() {
+                Disagreement::Content
+            } else {
+                Disagreement::Name
+            };
+            self.note(about, Some(place), Some(sibling), inos);
+        }
+        Ok(())
+    }
+
+    /// Whether the first side's version of one inode says all that the second side's of another does.
+    fn is_alike(&self, inos: [Ino; 2]) -> bool {
+        let [first, second] = [0, 1].map(|side| self.views[side].changes().new(inos[side]));
+        first
+            .zip(second)
+            .is_some_and(|(first, second)| record::is_alike(first, second))
+    }
+
+    /// Puts `child` at `place`, or beside it under the name of `side` if the place is taken. Says where it is.
+    pub(super) fn seat(
+        &mut self,
+        place: &Place,
+        child: Child,
+        side: usize,
+        ancestor: &mut dyn Ancestor,
+    ) -> Result<Place, MergeError> {
+        let slot = self.slots.get(place);
+        let is_free = match slot {
+            Some(slot) => slot.new.is_none_or(|new| new.ino == child.ino),
+            None => !self.is_taken(place, ancestor)?,
+        };
+        if !is_free {
+            return self.seat_beside(place, child, side, ancestor);
+        }
+        self.slots.entry(place.clone()).or_default().new = Some(child);
+        self.remember(child, place);
+        Ok(place.clone())
+    }
+
+    /// Puts `child` beside `place`, under a free name that tells whose it is.
+    pub(super) fn seat_beside(
+        &mut self,
+        place: &Place,
+        child: Child,
+        side: usize,
+        ancestor: &mut dyn Ancestor,
+    ) -> Result<Place, MergeError> {
+        let device_name = &self.views[side].side.device_name;
+        let mut attempt = 1;
+        loop {
+            let name = sibling_name(&place.name, device_name, attempt);
+            let sibling = Place {
+                parent: place.parent,
+                name,
+            };
+            if !self.is_taken(&sibling, ancestor)? {
+                self.slots.insert(
+                    sibling.clone(),
+                    NameChange {
+                        old: None,
+                        new: Some(child),
+                    },
+                );
+                self.remember(child, &sibling);
+                return Ok(sibling);
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Whether a name is in use, or was: a name that a side gave up is not given to something else.
+    fn is_taken(&self, place: &Place, ancestor: &mut dyn Ancestor) -> Result<bool, MergeError> {
+        if self.slots.contains_key(place) {
+            return Ok(true);
+        }
+        let record = self
+            .views
+            .iter()
+            .find_map(|view| view.changes().old(place.parent));
+        match record.map(|record| &record.content) {
+            Some(Content::Dir(root)) => Ok(ancestor.is_taken(place.parent, root, &place.name)?),
+            _ => Ok(false),
+        }
+    }
+
+    fn remember(&mut self, child: Child, place: &Place) {
+        if child.kind == FileType::Directory {
+            self.dirs.insert(child.ino, place.clone());
+        }
+    }
+
+    /// Notes a conflict between what the first side has of `inos[0]` and the second of `inos[1]`.
+    pub(super) fn note(
+        &mut self,
+        about: Disagreement,
+        place: Option<Place>,
+        sibling: Option<Place>,
+        inos: [Ino; 2],
+    ) {
+        let old = |ino| {
+            self.views
+                .iter()
+                .find_map(|view| view.changes().old(ino))
+                .cloned()
+        };
+        let ancestor = old(inos[0]).or_else(|| old(inos[1]));
+        let sides = [0, 1].map(|side: usize| {
+            let change = self.views[side].changes().inodes.get(&inos[side]);
+            match change {
+                Some(change) => change.new.clone(),
+                None => old(inos[side]),
+            }
+        });
+        self.conflicts.push(Conflict {
+            about,
+            place,
+            sibling,
+            ancestor,
+            sides,
+        });
+    }
+}
