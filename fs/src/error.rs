@@ -179,10 +179,7 @@ impl FsError {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::Damaged { .. }
-            | Self::Missing { .. }
-            | Self::Panicked { .. }
-            | Self::Io { .. } => Level::ERROR,
+            Self::Damaged { .. } | Self::Missing { .. } | Self::Panicked { .. } | Self::Io { .. } => Level::ERROR,
             Self::Store(error) if !error.is_full() => Level::ERROR,
             Self::TimedOut | Self::Busy | Self::NoSpace | Self::Store(_) => Level::WARN,
             _ => Level::TRACE,
@@ -196,9 +193,7 @@ fn store_errno(error: &StoreError) -> Errno {
         StoreError::Io { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::IO),
         // Disk, quota and reserve alike: "no space" is what programs know how to report, and all three end the same way.
         StoreError::Full { .. } => Errno::NOSPC,
-        StoreError::TooManyFiles { source, .. } => {
-            Errno::from_io_error(source).unwrap_or(Errno::NFILE)
-        }
+        StoreError::TooManyFiles { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::NFILE),
         StoreError::Damaged { .. } => Errno::IO,
         // A store that went read-only after a failed sync must not look like a healthy read-only mount: EROFS is still
         // the truth about the next write, and the call that lost its sync got EIO.
@@ -235,11 +230,7 @@ mod tests {
 
     #[test]
     fn no_error_becomes_enosys_which_the_kernel_would_remember() {
-        for error in [
-            FsError::Unsupported,
-            FsError::Invalid,
-            FsError::NotPermitted,
-        ] {
+        for error in [FsError::Unsupported, FsError::Invalid, FsError::NotPermitted] {
             assert_ne!(error.errno(), Errno::NOSYS);
         }
     }

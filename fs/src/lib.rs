@@ -1,3 +1,33 @@
-//! Placeholder map; see the modules.
+//! A filesystem over a store of blocks: a tree for what is settled, an overlay for what changed.
+//!
+//! The arrangement is Fossil's over Venti: a [`Volume`] is a root tree and the changes since. Changes are
+//! journaled, folded into a new tree, and a signed head points to it; every head is a snapshot.
+//! This crate knows no network: whatever implements the traits of `cairn-store` is a disk to it.
+//!
+//! Where to start: [`ops::Operations`] is what can be asked, [`Volume`] answers, `state/` is the machine
+//! inside, `commit` and `journal` make changes durable, `fold` and `flush` make trees, [`reader`] reads them.
+//! The kernel is reached in [`mount`] alone.
+
+pub mod changes;
+mod commit;
 pub mod error;
+mod fetch;
+mod flush;
+mod fold;
+mod journal;
+mod keeper;
+pub mod merge;
+pub mod mount;
+mod nodes;
+mod operations;
 pub mod ops;
+pub mod reader;
+mod sealer;
+mod state;
+pub mod thinning;
+mod volume;
+
+pub use error::FsError;
+pub use flush::read_root;
+pub use sealer::SealStats;
+pub use volume::{Space, Trouble, Volume, VolumeConfig, VolumeOptions};

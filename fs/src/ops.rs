@@ -44,11 +44,7 @@ pub struct Caller {
 
 impl Caller {
     /// The node itself, for work that no process asked for.
-    pub const NODE: Caller = Caller {
-        uid: 0,
-        gid: 0,
-        pid: 0,
-    };
+    pub const NODE: Caller = Caller { uid: 0, gid: 0, pid: 0 };
 }
 
 /// Whether writing takes the privileges that a file's mode gives its runner: set-user-id, set-group-id where the group
@@ -278,21 +274,13 @@ pub trait Operations: Send + Sync + 'static {
     fn getattr(&self, wait: Wait, ino: Ino) -> Result<Attr, FsError>;
 
     /// Changes attributes in one step.
-    fn setattr(&self, wait: Wait, caller: &Caller, ino: Ino, set: SetAttr)
-    -> Result<Attr, FsError>;
+    fn setattr(&self, wait: Wait, caller: &Caller, ino: Ino, set: SetAttr) -> Result<Attr, FsError>;
 
     /// The target of a symbolic link.
     fn readlink(&self, wait: Wait, ino: Ino) -> Result<Bytes, FsError>;
 
     /// Makes a node of any type.
-    fn create(
-        &self,
-        wait: Wait,
-        caller: &Caller,
-        parent: Ino,
-        name: &[u8],
-        node: NewNode,
-    ) -> Result<Attr, FsError>;
+    fn create(&self, wait: Wait, caller: &Caller, parent: Ino, name: &[u8], node: NewNode) -> Result<Attr, FsError>;
 
     /// Removes a name of something that isn't a directory.
     fn unlink(&self, wait: Wait, caller: &Caller, parent: Ino, name: &[u8]) -> Result<(), FsError>;
@@ -313,14 +301,7 @@ pub trait Operations: Send + Sync + 'static {
     ) -> Result<(), FsError>;
 
     /// Gives a file one more name.
-    fn link(
-        &self,
-        wait: Wait,
-        caller: &Caller,
-        ino: Ino,
-        new_parent: Ino,
-        new_name: &[u8],
-    ) -> Result<Attr, FsError>;
+    fn link(&self, wait: Wait, caller: &Caller, ino: Ino, new_parent: Ino, new_name: &[u8]) -> Result<Attr, FsError>;
 
     /// Opens a regular file.
     fn open(&self, wait: Wait, ino: Ino, flags: OpenFlags) -> Result<Handle, FsError>;
@@ -332,14 +313,7 @@ pub trait Operations: Send + Sync + 'static {
     fn read(&self, wait: Wait, ino: Ino, offset: u64, len: u32) -> Result<Pieces, FsError>;
 
     /// Writes all of `data` or nothing.
-    fn write(
-        &self,
-        wait: Wait,
-        ino: Ino,
-        offset: u64,
-        data: Bytes,
-        kill_priv: KillPriv,
-    ) -> Result<u32, FsError>;
+    fn write(&self, wait: Wait, ino: Ino, offset: u64, data: Bytes, kill_priv: KillPriv) -> Result<u32, FsError>;
 
     /// Reserves, empties or zeroes a range.
     fn fallocate(

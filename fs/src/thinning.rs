@@ -91,10 +91,7 @@ fn month_and_day(secs: i64) -> (i64, i64) {
     let secs = secs.clamp(Instant::MIN.as_second(), Instant::MAX.as_second());
     let instant = Instant::from_second(secs).unwrap_or(Instant::UNIX_EPOCH);
     let date = jiff::tz::Offset::UTC.to_datetime(instant);
-    (
-        i64::from(date.year()) * 12 + i64::from(date.month()) - 1,
-        i64::from(date.day()) - 1,
-    )
+    (i64::from(date.year()) * 12 + i64::from(date.month()) - 1, i64::from(date.day()) - 1)
 }
 
 #[cfg(test)]
@@ -110,33 +107,20 @@ mod tests {
     }
 
     fn head(secs: i64) -> Candidate {
-        Candidate {
-            time: at(secs),
-            labelled: false,
-        }
+        Candidate { time: at(secs), labelled: false }
     }
 
     fn every(step_secs: i64, count: i64) -> Vec<Candidate> {
-        (0..count)
-            .rev()
-            .map(|n| head(NOW - n * step_secs))
-            .collect()
+        (0..count).rev().map(|n| head(NOW - n * step_secs)).collect()
     }
 
     fn survivors(heads: &[Candidate], now: i64) -> Vec<Candidate> {
         let kept = keep(heads, at(now));
-        heads
-            .iter()
-            .zip(kept)
-            .filter_map(|(head, kept)| kept.then_some(*head))
-            .collect()
+        heads.iter().zip(kept).filter_map(|(head, kept)| kept.then_some(*head)).collect()
     }
 
     fn count_aged(heads: &[Candidate], ages: std::ops::Range<i64>) -> usize {
-        heads
-            .iter()
-            .filter(|head| ages.contains(&(NOW - head.time.secs)))
-            .count()
+        heads.iter().filter(|head| ages.contains(&(NOW - head.time.secs))).count()
     }
 
     #[test]
@@ -158,22 +142,13 @@ mod tests {
 
     #[test]
     fn the_newest_by_number_stays_even_if_its_clock_went_back() {
-        let heads = [
-            head(NOW),
-            head(NOW - 400 * DAY_SECS),
-            head(NOW - 400 * DAY_SECS + 1),
-        ];
+        let heads = [head(NOW), head(NOW - 400 * DAY_SECS), head(NOW - 400 * DAY_SECS + 1)];
         assert_eq!(keep(&heads, at(NOW)), [true, true, true]);
     }
 
     #[test]
     fn impossible_times_do_no_harm() {
-        let heads = [
-            head(i64::MIN),
-            head(i64::MIN + 1),
-            head(i64::MAX - 1),
-            head(i64::MAX),
-        ];
+        let heads = [head(i64::MIN), head(i64::MIN + 1), head(i64::MAX - 1), head(i64::MAX)];
         assert_eq!(keep(&heads, at(0)), [true, false, true, true]);
         assert_eq!(keep(&heads, at(i64::MAX)).len(), 4);
         assert_eq!(keep(&heads, at(i64::MIN)).len(), 4);
@@ -181,21 +156,13 @@ mod tests {
 
     /// Bursts at all distances, so that every tier and its borders are met.
     fn histories() -> impl Strategy<Value = Vec<Candidate>> {
-        let gap = prop_oneof![
-            0..90_i64,
-            0..2 * HOUR_SECS,
-            0..2 * DAY_SECS,
-            0..60 * DAY_SECS
-        ];
+        let gap = prop_oneof![0..90_i64, 0..2 * HOUR_SECS, 0..2 * DAY_SECS, 0..60 * DAY_SECS];
         prop::collection::vec((gap, prop::bool::weighted(0.05)), 0..120).prop_map(|steps| {
             let mut secs = NOW - 3 * YEAR_DAYS * DAY_SECS;
             let mut heads = Vec::new();
             for (gap, labelled) in steps {
                 secs += gap;
-                heads.push(Candidate {
-                    time: at(secs),
-                    labelled,
-                });
+                heads.push(Candidate { time: at(secs), labelled });
             }
             heads
         })

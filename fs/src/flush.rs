@@ -1,0 +1,226 @@
+//! Making a tree and a head of everything that changed, and finding the head to start from.
+//!
+//! Order of writes: the journal gets everything that is frozen; blocks of the new tree; sync; the head;
+//! sync; only then the journal is trimmed. A crash between any two leaves the old head with the
+//! whole journal, or the new head.
+
+use bytes::Bytes;
+use cairn_block::entry::VolumeRoot;
+use cairn_block::{
+    DeviceId, Head, HeadFields, HeadKind, Kind, Timestamp, UntrustedHead, Vector, VolumeKeys, head_hash,
+};
+use cairn_store::{Ask, HeadStore};
+
+use crate::error::FsError;
+use crate::fold::Folder;
+use crate::reader::{ReadError, TreeReader};
+use crate::thinning::{self, Candidate};
+use crate::volume::{FLUSH_TIMEOUT, Volume, now};
+
+/// The heads of a volume, as this device has them.
+#[derive(Debug, Default)]
+pub(crate) struct Heads {
+    /// The head that the state builds on.
+    current: Option<Head>,
+    /// Hash of this device's last head.
+    previous: [u8; 32],
+    /// Number of this device's last head.
+    seq: u64,
+    /// The journal is in use, or was, up to this number.
+    delta_floor: u64,
+}
+
+/// Where a volume starts from.
+pub(crate) struct Found {
+    pub(crate) heads: Heads,
+    /// The tree of the current head; none in a new volume.
+    pub(crate) root: Option<VolumeRoot>,
+    /// The newest head, or its root, can't be used: an older one stands in.
+    pub(crate) fell_back: bool,
+}
+
+impl Heads {
+    /// The newest head whose root can be read.
+    pub(crate) fn find(
+        keys: &VolumeKeys,
+        device: DeviceId,
+        store: &dyn HeadStore,
+        reader: &TreeReader,
+    ) -> Result<Found, FsError> {
+        let mut heads = Heads::default();
+        let mut fell_back = false;
+        let mut verified = Vec::new();
+        for stored in store.heads(&keys.volume())? {
+            match verify(keys, stored.bytes.clone()) {
+                Ok(head) => {
+                    if head.device == device && head.seq > heads.seq {
+                        heads.seq = head.seq;
+                        heads.previous = head_hash(&stored.bytes);
+                    }
+                    heads.delta_floor = heads.delta_floor.max(head.delta_upto);
+                    verified.push(head);
+                }
+                Err(error) => {
+                    tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over");
+                    fell_back = true;
+                }
+            }
+        }
+        // What includes more comes first; a clock only decides between what includes as much.
+        verified.sort_by_key(|head| (head.vector.iter().map(|(_, seq)| seq).sum::<u64>(), head.time));
+        while let Some(head) = verified.pop() {
+            match read_root(&head, reader) {
+                Ok(root) => {
+                    heads.current = Some(head);
+                    return Ok(Found { heads, root: Some(root), fell_back });
+                }
+                Err(error) if error.is_loss() => {
+                    tracing::error!(seq = head.seq, %error, "the root of a head is lost; an older one is tried");
+                    fell_back = true;
+                }
+                Err(error) => return Err(error.into_fs(cairn_block::Ino::ROOT)),
+            }
+        }
+        Ok(Found { heads, root: None, fell_back })
+    }
+
+    /// The journal up to this number is in the current head.
+    pub(crate) fn delta_upto(&self) -> u64 {
+        self.current.as_ref().map_or(0, |head| head.delta_upto)
+    }
+
+    /// No journal record may have a number at or below this any more.
+    pub(crate) fn delta_floor(&self) -> u64 {
+        self.delta_floor
+    }
+}
+
+fn verify(keys: &VolumeKeys, bytes: Bytes) -> Result<Head, cairn_block::HeadError> {
+    UntrustedHead::new(bytes)?.verify(&keys.volume_public(), keys.read(), keys.volume())
+}
+
+/// The volume root that a head points to.
+pub fn read_root(head: &Head, reader: &TreeReader) -> Result<VolumeRoot, ReadError> {
+    let payload = reader.payload(&head.root, Kind::Root, Ask::now(FLUSH_TIMEOUT))?;
+    Ok(VolumeRoot::decode(&payload)?)
+}
+
+impl Volume {
+    /// Makes a tree and a head of everything that changed. `None` while the volume never had a change.
+    pub fn flush(&self) -> Result<Option<Head>, FsError> {
+        self.flush_as(HeadKind::Automatic, None)
+    }
+
+    /// A head that stays until somebody drops it.
+    pub fn snapshot(&self, label: Option<&str>) -> Result<Head, FsError> {
+        let head = self.flush_as(HeadKind::Named, label.map(str::to_owned))?;
+        head.ok_or(FsError::NotFound)
+    }
+
+    fn flush_as(&self, kind: HeadKind, label: Option<String>) -> Result<Option<Head>, FsError> {
+        let mut heads = self.heads.lock();
+        let clean = {
+            let state = self.state.lock();
+            state.dirty_count() == 0 && !state.has_batch()
+        };
+        if clean && kind == HeadKind::Automatic && heads.current.is_some() {
+            return Ok(heads.current.clone());
+        }
+        let mut journal = self.journal.lock();
+        let (cut, mut frozen) = {
+            let mut state = self.state.lock();
+            (state.cut(), state.freeze())
+        };
+        let written = self.write_cut(&mut journal, cut, |stored, state| {
+            for item in &stored.settled {
+                frozen.settle(item.ino, item.offset, &item.was, &item.now);
+            }
+            let _ = state;
+        });
+        if let Err(error) = written {
+            self.state.lock().thaw(&frozen);
+            return Err(error);
+        }
+        let delta_upto = journal.seq.max(heads.delta_floor);
+        journal.bytes = 0;
+        drop(journal);
+        let result = self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
+        match result {
+            Ok((head, folded)) => {
+                self.state.lock().land(&frozen, folded);
+                self.drained.notify_all();
+                Ok(Some(head))
+            }
+            Err(error) => {
+                self.state.lock().thaw(&frozen);
+                Err(error)
+            }
+        }
+    }
+
+    fn fold_and_sign(
+        &self,
+        frozen: &crate::state::Frozen,
+        heads: &mut Heads,
+        delta_upto: u64,
+        kind: HeadKind,
+        label: Option<String>,
+    ) -> Result<(Head, crate::state::Folded), FsError> {
+        let ask = Ask::background(FLUSH_TIMEOUT);
+        let folder = Folder { reader: &self.reader, sealer: &self.sealer, ask };
+        let (root, folded) = folder.fold(frozen)?;
+        let root = self.sealer.put_sealed(Kind::Root, &root.encode()?)?;
+        self.store.sync()?;
+        let seq = heads.seq + 1;
+        let vector: Vector = heads.current.as_ref().map_or(Vec::new(), |head| head.vector.clone());
+        let fields = HeadFields { seq, previous: heads.previous, vector, time: now(), delta_upto, root, kind, label };
+        let bytes = Head::sign(fields, &self.keys, &self.device, &self.cert).map_err(|_| FsError::Invalid)?;
+        let head = verify(&self.keys, bytes.clone()).map_err(|_| FsError::Invalid)?;
+        let volume = self.keys.volume();
+        self.heads_store.put_head(&volume, &head.device, seq, &bytes)?;
+        self.store.sync()?;
+        heads.seq = seq;
+        heads.previous = head_hash(&bytes);
+        heads.delta_floor = delta_upto;
+        heads.current = Some(head.clone());
+        self.heads_store.trim_deltas(&volume, delta_upto)?;
+        Ok((head, folded))
+    }
+
+    /// All heads that are kept, oldest first.
+    pub fn history(&self) -> Result<Vec<Head>, FsError> {
+        let mut history = Vec::new();
+        for stored in self.heads_store.heads(&self.keys.volume())? {
+            match verify(&self.keys, stored.bytes) {
+                Ok(head) => history.push(head),
+                Err(error) => tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over"),
+            }
+        }
+        history.sort_by_key(|head| (head.time, head.seq));
+        Ok(history)
+    }
+
+    /// Drops automatic heads as they age. Gives how many.
+    pub fn thin(&self, now: Timestamp) -> Result<usize, FsError> {
+        let own = self.device.id();
+        let mut mine: Vec<Head> = self.history()?.into_iter().filter(|head| head.device == own).collect();
+        mine.sort_by_key(|head| head.seq);
+        let candidates: Vec<Candidate> =
+            mine.iter().map(|head| Candidate { time: head.time, labelled: head.kind == HeadKind::Named }).collect();
+        let kept = thinning::keep(&candidates, now);
+        let gone = mine.iter().zip(kept).filter(|(_, kept)| !kept);
+        let gone: Vec<(DeviceId, u64)> = gone.map(|(head, _)| (head.device, head.seq)).collect();
+        if !gone.is_empty() {
+            self.heads_store.drop_heads(&self.keys.volume(), &gone)?;
+        }
+        Ok(gone.len())
+    }
+
+    /// Drops one head, a named one too. The current one stays.
+    pub fn drop_snapshot(&self, head: &Head) -> Result<(), FsError> {
+        if self.heads.lock().current.as_ref().is_some_and(|current| current.seq == head.seq) {
+            return Err(FsError::NotPermitted);
+        }
+        Ok(self.heads_store.drop_heads(&self.keys.volume(), &[(head.device, head.seq)])?)
+    }
+}

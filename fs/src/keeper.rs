@@ -1,0 +1,178 @@
+//! The volume's own thread: writes the journal, folds it into trees, thins heads, gives memory back.
+//!
+//! It sleeps until something changes. Then it looks in steps until the volume is quiet again: the journal
+//! is written when enough has gathered or a second has passed, synced after five; a tree is made soon
+//! after a close or a sync, or when changes take much memory. A flush that took long makes the next one
+//! wait ten times as long, so that flushing never takes more than a tenth of the time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crate::error::FsError;
+use crate::volume::{Trouble, UNWRITTEN_BYTES_AIM, Volume, now};
+use cairn_store::StoreError;
+
+const STEP: Duration = Duration::from_millis(50);
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+const FLUSH_AFTER_SETTLED: Duration = Duration::from_millis(100);
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
+const FLUSH_SHARE: u32 = 10;
+const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(30);
+const THIN_EVERY: Duration = Duration::from_secs(60);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// Changed inodes, and bytes in memory or parked in the journal, at which a flush does not wait for quiet.
+const DIRTY_NODES_AIM: usize = 64 << 10;
+const MEMORY_BYTES_AIM: u64 = 32 << 20;
+const JOURNAL_BYTES_AIM: u64 = 32 << 20;
+
+/// Starts the keeper of a volume. It ends when the volume is closed or gone.
+pub(crate) fn start(volume: &Arc<Volume>) -> Result<std::thread::JoinHandle<()>, FsError> {
+    let volume = Arc::downgrade(volume);
+    let started = std::thread::Builder::new().name("cairn-keeper".into()).spawn(move || {
+        let mut keeper = Keeper::new();
+        while let Some(volume) = Weak::upgrade(&volume) {
+            let turn = catch_unwind(AssertUnwindSafe(|| keeper.turn(&volume)));
+            match turn {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(_) => {
+                    tracing::error!("the keeper panicked; it goes on");
+                    std::thread::sleep(RETRY_AFTER);
+                }
+            }
+        }
+    });
+    started.map_err(|source| FsError::Io { op: "start the keeper", source })
+}
+
+struct Keeper {
+    written: Instant,
+    synced: Instant,
+    flushed: Instant,
+    thinned: Instant,
+    flush_took: Duration,
+    settled_at: Option<Instant>,
+    retry_at: Option<Instant>,
+    shrunk: bool,
+}
+
+impl Keeper {
+    fn new() -> Keeper {
+        let now = Instant::now();
+        Keeper {
+            written: now,
+            synced: now,
+            flushed: now,
+            thinned: now,
+            flush_took: Duration::ZERO,
+            settled_at: None,
+            retry_at: None,
+            shrunk: false,
+        }
+    }
+
+    /// Waits for something to do, and does it. False when the volume is being closed.
+    fn turn(&mut self, volume: &Volume) -> bool {
+        if !self.wait(volume) {
+            return false;
+        }
+        let start = Instant::now();
+        if self.retry_at.is_some_and(|at| at > start) {
+            return true;
+        }
+        match self.work(volume, start) {
+            Ok(()) => {
+                if self.retry_at.take().is_some() {
+                    volume.signals.lock().trouble = None;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "changes could not be written; trying again");
+                self.retry_at = Some(Instant::now() + RETRY_AFTER);
+                volume.signals.lock().trouble = Some(Trouble::of(&error));
+                volume.drained.notify_all();
+            }
+        }
+        true
+    }
+
+    fn wait(&mut self, volume: &Volume) -> bool {
+        let busy = {
+            let state = volume.state.lock();
+            state.has_batch() || state.dirty_count() > 0
+        };
+        let mut signals = volume.signals.lock();
+        if !signals.wake && !signals.closing {
+            if busy {
+                volume.signal.wait_for(&mut signals, STEP);
+            } else if self.shrunk {
+                volume.signal.wait(&mut signals);
+            } else if volume.signal.wait_for(&mut signals, IDLE_AFTER).timed_out() {
+                drop(signals);
+                volume.reader.shrink();
+                self.shrunk = true;
+                return true;
+            }
+        }
+        self.shrunk &= !signals.wake;
+        signals.wake = false;
+        if std::mem::take(&mut signals.settled) {
+            self.settled_at.get_or_insert_with(Instant::now);
+        }
+        !signals.closing
+    }
+
+    fn work(&mut self, volume: &Volume, now_at: Instant) -> Result<(), FsError> {
+        let (batch, unwritten, memory, dirty) = {
+            let state = volume.state.lock();
+            (state.has_batch(), state.unwritten_bytes(), state.memory_bytes(), state.dirty_count())
+        };
+        if dirty > 0 && self.flush_is_due(volume, now_at, memory, dirty) {
+            volume.flush()?;
+            self.flushed = Instant::now();
+            self.flush_took = self.flushed - now_at;
+            self.settled_at = None;
+            self.written = self.flushed;
+            self.synced = self.flushed;
+        } else if batch && (unwritten >= UNWRITTEN_BYTES_AIM || now_at - self.written >= WRITE_EVERY) {
+            volume.commit()?;
+            self.written = Instant::now();
+        }
+        if now_at - self.synced >= SYNC_EVERY {
+            let sequence = volume.state.lock().sequence();
+            volume.sync_through(sequence)?;
+            self.synced = Instant::now();
+        }
+        if now_at - self.thinned >= THIN_EVERY {
+            volume.thin(now())?;
+            self.thinned = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn flush_is_due(&self, volume: &Volume, now: Instant, memory: u64, dirty: usize) -> bool {
+        let since = now - self.flushed;
+        let journal = volume.journal.lock().bytes;
+        let large = memory >= MEMORY_BYTES_AIM || dirty >= DIRTY_NODES_AIM || journal >= JOURNAL_BYTES_AIM;
+        let pause = (self.flush_took * FLUSH_SHARE).min(FLUSH_PAUSE_MAX);
+        let settled = self.settled_at.is_some_and(|at| now - at >= FLUSH_AFTER_SETTLED);
+        // Memory is bounded whatever a flush costs; the rest waits its turn.
+        memory >= 2 * MEMORY_BYTES_AIM - MEMORY_BYTES_AIM / 4
+            || dirty >= 4 * DIRTY_NODES_AIM
+            || since >= pause && (large || settled || since >= FLUSH_EVERY)
+    }
+}
+
+impl Trouble {
+    fn of(error: &FsError) -> Trouble {
+        match error {
+            FsError::NoSpace => Trouble::Full,
+            FsError::Store(error) if error.is_full() => Trouble::Full,
+            FsError::Store(StoreError::ReadOnly { .. }) => Trouble::ReadOnly,
+            error => Trouble::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Listing a directory: the tree's names and the changed ones, merged in key order.
+//!
+//! A cookie is the name's 56-bit hash and its rank among names of equal hash, so it stays valid
+//! whatever else is created or removed, at any size.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::slots::hash_of;
+use super::*;
+use crate::ops::{COOKIE_MIN, DirItem, Listing};
+use cairn_block::entry::{Attr, DirKey, FileType, MapRoot};
+
+const RANK_BITS: u32 = 7;
+/// Entries taken from the tree at a time.
+const WINDOW: usize = 512;
+
+/// A name on its way into a listing.
+struct Name {
+    key: Bytes,
+    ino: Ino,
+    kind: FileType,
+    /// Of an entry that is as the tree has it.
+    attr: Option<Attr>,
+    linked: bool,
+}
+
+impl State {
+    /// Up to `count_max` entries after `cookie`.
+    pub(crate) fn readdir(&mut self, ino: Ino, cookie: u64, count_max: usize, listing: Listing) -> Step<Vec<DirItem>> {
+        let hash = cookie >> RANK_BITS;
+        let mut rank = 0;
+        let mut last_hash = None;
+        let mut from = Bound::Included(Bytes::copy_from_slice(&DirKey::first_with_hash(hash)));
+        let mut items = Vec::new();
+        loop {
+            let (names, next) = self.window(ino, &from, WINDOW.min(count_max + 2))?;
+            for name in names {
+                let hash = hash_of(&name.key);
+                rank = if last_hash == Some(hash) { rank + 1 } else { 0 };
+                last_hash = Some(hash);
+                let own = hash << RANK_BITS | (rank + COOKIE_MIN).min((1 << RANK_BITS) - 1);
+                if own <= cookie {
+                    continue;
+                }
+                if items.len() == count_max {
+                    return self.refer_all(ino, items, listing);
+                }
+                items.push((own, self.complete(name, listing)?));
+            }
+            match next {
+                Some(next) => from = Bound::Excluded(next),
+                None => return self.refer_all(ino, items, listing),
+            }
+        }
+    }
+
+    /// The merged names of one window of the tree; and where the next one starts, unless it was the last.
+    fn window(&mut self, ino: Ino, from: &Bound<Bytes>, count: usize) -> Step<(Vec<Name>, Option<Bytes>)> {
+        let base: MapRoot = self.loaded_dir(ino)?.base.clone();
+        let found = map_tree::range(&mut self.resident_nodes(), &base, from.as_ref().map(|b| &b[..]), count)?;
+        let next = if found.len() < count { None } else { found.last().map(|(key, _)| key.clone()) };
+        let to = next.clone().map_or(Bound::Unbounded, Bound::Included);
+        let mut names = BTreeMap::new();
+        for (key, value) in found {
+            let name = match decode_entry(ino, &value, base.root.as_ref())? {
+                Entry::Own(record) => Name {
+                    key: key.clone(),
+                    ino: record.attr.ino,
+                    kind: record.attr.kind,
+                    attr: Some(listed_attr(&record)),
+                    linked: false,
+                },
+                Entry::Link { ino, kind } => Name { key: key.clone(), ino, kind, attr: None, linked: true },
+            };
+            names.insert(key, name);
+        }
+        let dir = self.loaded_dir(ino)?;
+        let layers = [dir.flushing.as_ref(), Some(&dir.changes)];
+        let changed: Vec<(Bytes, Change)> = layers
+            .into_iter()
+            .flatten()
+            .flat_map(|changes| changes.range((from.clone(), to.clone())))
+            .map(|(key, change)| (key.clone(), *change))
+            .collect();
+        for (key, change) in changed {
+            match change {
+                Change::Gone => drop(names.remove(&key)),
+                Change::Own(ino) => {
+                    let kind = self.loaded(ino)?.attr.kind;
+                    names.insert(key.clone(), Name { key, ino, kind, attr: None, linked: false });
+                }
+                Change::Link(ino, kind) => {
+                    names.insert(key.clone(), Name { key, ino, kind, attr: None, linked: true });
+                }
+            }
+        }
+        Ok((names.into_values().collect(), next))
+    }
+
+    /// Adds the attributes, where they are asked for.
+    fn complete(&mut self, name: Name, listing: Listing) -> Step<Name> {
+        if listing == Listing::Names {
+            return Ok(name);
+        }
+        if name.linked {
+            self.linked(name.ino)?;
+        }
+        let attr = match self.node(name.ino) {
+            Some(node) => Some(node.stat()),
+            None => name.attr,
+        };
+        Ok(Name { attr, ..name })
+    }
+
+    fn refer_all(&mut self, parent: Ino, names: Vec<(u64, Name)>, listing: Listing) -> Step<Vec<DirItem>> {
+        let mut items = Vec::with_capacity(names.len());
+        for (cookie, name) in names {
+            let key = DirKey::from_encoded(name.key.clone()).map_err(|_| damaged(parent, None))?;
+            let attr = if listing == Listing::Referenced { name.attr } else { None };
+            if attr.is_some() {
+                if !self.slots.contains_key(&name.ino) {
+                    self.admit(name.ino, Place::Child { parent, hash: hash_of(&name.key) }, None);
+                }
+                self.refer(name.ino);
+            }
+            items.push(DirItem { ino: name.ino, cookie, name: key.name_bytes(), kind: name.kind, attr });
+        }
+        Ok(items)
+    }
+}
+
+/// What stat shows of a record that is not in memory.
+fn listed_attr(record: &Record) -> Attr {
+    let mut attr = record.attr.clone();
+    if let cairn_block::entry::Content::Dir(root) = &record.content {
+        attr.size = root.count;
+    }
+    attr
+}

@@ -1,0 +1,500 @@
+//! A volume: the owner of the state, its journal, its trees and its heads.
+//!
+//! Who owns what. [`State`] under one mutex holds what changed; it is locked for microseconds and
+//! never over I/O: an operation that lacks a tree node gives the lock back, reads it, and starts again.
+//! The journal's mutex orders cuts of the state into the store's log; many fsyncs share one. The
+//! flush's mutex makes new trees one after the other. Locks are taken in the order flush, journal,
+//! state, and none is held while a lower one waits for the store, but the journal's own.
+//!
+//! What survives a crash: the last head, and every cut of the journal that is whole. A cut is the
+//! state at one moment, so what comes back is a prefix of history.
+//!
+//! One thread per volume, the [keeper](crate::keeper), writes the journal when enough has gathered,
+//! folds it into trees, thins old heads and gives memory back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, VolumeRoot, Xattrs};
+use cairn_block::{DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys};
+use cairn_store::{Ask, BlockStore, HeadStore, HintStore};
+use parking_lot::{Condvar, Mutex};
+
+use crate::commit::store_data;
+use crate::error::FsError;
+use crate::flush::Heads;
+use crate::journal;
+use crate::ops::{Handle, Wait};
+use crate::reader::{ReaderOptions, TreeReader};
+use crate::sealer::{SealStats, Sealer};
+use crate::state::{Cut, Need, Pinned, State, Step, Stop};
+
+/// What a volume is made of.
+pub struct VolumeConfig {
+    /// The keys of the volume.
+    pub keys: VolumeKeys,
+    /// The key of this device.
+    pub device: DeviceKey,
+    /// Where its blocks are.
+    pub store: Arc<dyn BlockStore>,
+    /// Where its heads and its journal are.
+    pub heads: Arc<dyn HeadStore>,
+    /// Where it finds known chunks.
+    pub hints: Arc<dyn HintStore>,
+    /// How it behaves.
+    pub options: VolumeOptions,
+}
+
+/// How a volume behaves.
+#[derive(Clone)]
+pub struct VolumeOptions {
+    /// Sizes of the caches.
+    pub reader: ReaderOptions,
+    /// Whether reads change access times (relatime), or nothing does.
+    pub access_times: bool,
+    /// Owner and group of the root directory of a new volume.
+    pub owner: (u32, u32),
+    /// How much room the store has; none if nobody knows.
+    pub space: Arc<dyn Fn() -> Option<Space> + Send + Sync>,
+}
+
+impl Default for VolumeOptions {
+    fn default() -> VolumeOptions {
+        VolumeOptions { reader: ReaderOptions::default(), access_times: true, owner: (0, 0), space: Arc::new(|| None) }
+    }
+}
+
+/// Room in the store, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Quota, or size of the disk.
+    pub total: u64,
+    /// Free for writing.
+    pub free: u64,
+}
+
+/// Bytes that wait for the journal before it is written without being asked.
+pub(crate) const UNWRITTEN_BYTES_AIM: u64 = 8 << 20;
+/// Bytes of file data in memory at which writers wait.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// Inodes that differ from the tree at which changes wait for a flush.
+const DIRTY_NODES_MAX: usize = 400_000;
+/// Nodes read for one operation before it is given up; deeper is no tree of ours.
+const NEEDS_MAX: usize = 4096;
+/// How long a flush may wait for one block.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The journal's position.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    /// Number of the last delta.
+    pub(crate) seq: u64,
+    /// The state's changes up to this one are in the store's log.
+    pub(crate) written: u64,
+    /// Deltas since the last flush, in bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What the keeper and those who wait for it tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// The keeper shall look at the volume.
+    pub(crate) wake: bool,
+    /// A file was closed or synced: a flush makes sense soon.
+    pub(crate) settled: bool,
+    /// The volume is being closed.
+    pub(crate) closing: bool,
+    /// Why the last attempt to write in the background failed.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// Why changes can't be written at present.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The store is full.
+    Full,
+    /// The store takes no writes.
+    ReadOnly,
+    /// Something else; the keeper tries again.
+    Failed(String),
+}
+
+/// A mutable directory tree with its history.
+pub struct Volume {
+    pub(crate) keys: Arc<VolumeKeys>,
+    pub(crate) device: DeviceKey,
+    pub(crate) cert: DeviceCert,
+    pub(crate) store: Arc<dyn BlockStore>,
+    pub(crate) heads_store: Arc<dyn HeadStore>,
+    pub(crate) reader: Arc<TreeReader>,
+    pub(crate) sealer: Sealer,
+    pub(crate) options: VolumeOptions,
+    pub(crate) state: Mutex<State>,
+    pub(crate) journal: Mutex<Journal>,
+    /// The highest change that is durable.
+    pub(crate) durable: AtomicU64,
+    pub(crate) heads: Mutex<Heads>,
+    pub(crate) signals: Mutex<Signals>,
+    pub(crate) signal: Condvar,
+    /// Where writers wait for memory.
+    pub(crate) drained: Condvar,
+    handles: Mutex<HashMap<Handle, Ino>>,
+    next_handle: AtomicU64,
+    keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Volume {
+    /// Opens a volume as its last head and its journal have it; makes an empty one if there is neither.
+    pub fn open(config: VolumeConfig) -> Result<Arc<Volume>, FsError> {
+        let VolumeConfig { keys, device, store, heads, hints, options } = config;
+        let keys = Arc::new(keys);
+        let cert = keys.certify(device.id(), Rights::WRITE | Rights::DELETE_SNAPSHOTS);
+        let reader = Arc::new(TreeReader::new(Arc::clone(&store), options.reader));
+        let sealer = Sealer::new(Arc::clone(&keys), Arc::clone(&store), hints);
+        let found = Heads::find(&keys, device.id(), heads.as_ref(), &reader)?;
+        let root = match &found.root {
+            Some(root) => root.clone(),
+            None => empty_root(options.owner),
+        };
+        let state = State::new(root, Arc::clone(&keys), Arc::clone(&reader));
+        let volume = Volume {
+            cert,
+            device,
+            store,
+            heads_store: heads,
+            reader,
+            sealer,
+            options,
+            state: Mutex::new(state),
+            journal: Mutex::new(Journal { seq: found.heads.delta_upto(), ..Journal::default() }),
+            durable: AtomicU64::new(0),
+            heads: Mutex::new(found.heads),
+            signals: Mutex::new(Signals::default()),
+            signal: Condvar::new(),
+            drained: Condvar::new(),
+            handles: Mutex::new(HashMap::new()),
+            next_handle: AtomicU64::new(1),
+            keeper: Mutex::new(None),
+            keys,
+        };
+        let whole = volume.replay()?;
+        let volume = Arc::new(volume);
+        if !whole || found.fell_back {
+            // What follows a gap in the journal can't be read back, so nothing new may stand behind one.
+            volume.flush()?;
+        }
+        *volume.keeper.lock() = Some(crate::keeper::start(&volume)?);
+        Ok(volume)
+    }
+
+    /// The volume's id.
+    pub fn id(&self) -> VolumeId {
+        self.keys.volume()
+    }
+
+    /// What was sealed since the volume was opened.
+    pub fn seal_stats(&self) -> SealStats {
+        self.sealer.stats()
+    }
+
+    /// Why changes can't be written at present.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.signals.lock().trouble.clone()
+    }
+
+    /// The reader of its trees.
+    pub fn reader(&self) -> &Arc<TreeReader> {
+        &self.reader
+    }
+
+    /// Writes everything, makes a last head and stops the keeper. Operations that follow still read.
+    pub fn close(&self) -> Result<(), FsError> {
+        {
+            let mut signals = self.signals.lock();
+            signals.closing = true;
+            self.signal.notify_all();
+        }
+        if let Some(keeper) = self.keeper.lock().take() {
+            // The keeper catches its own panics; a join error has been logged there.
+            let _ = keeper.join();
+        }
+        let flushed = self.flush().map(|_| ());
+        let synced = self.sync_through(self.state.lock().sequence());
+        flushed.and(synced)
+    }
+
+    /// Runs an operation on the state, reading what it needs until the deadline.
+    pub(crate) fn run<R>(&self, wait: Wait, mut op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
+        let mut pinned = Pinned::default();
+        for _ in 0..NEEDS_MAX {
+            let need = {
+                let mut state = self.state.lock();
+                std::mem::swap(&mut state.pinned, &mut pinned);
+                let result = op(&mut state);
+                std::mem::swap(&mut state.pinned, &mut pinned);
+                match result {
+                    Ok(done) => return Ok(done),
+                    Err(Stop::Fs(error)) => return Err(error),
+                    Err(Stop::Need(need)) => need,
+                }
+            };
+            let Wait::Until(deadline) = wait else { return Err(FsError::WouldWait) };
+            self.supply(need, deadline, &mut pinned)?;
+        }
+        Err(FsError::TimedOut)
+    }
+
+    fn supply(&self, need: Need, deadline: Instant, pinned: &mut Pinned) -> Result<(), FsError> {
+        let ask = Ask { deadline, priority: cairn_store::Priority::Now };
+        match need {
+            Need::Map(reference, level) => {
+                let node = self.reader.map_node(&reference, level, ask).map_err(|e| e.into_fs(Ino::ROOT))?;
+                pinned.node(reference.id, node);
+            }
+            Need::Attributes(ino, reference) => {
+                let list = self.reader.xattrs(&reference, ask).map_err(|e| e.into_fs(ino))?;
+                pinned.attributes(reference.id, list);
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs an operation that changes something.
+    pub(crate) fn change<R>(&self, wait: Wait, op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
+        self.wait_for_memory(wait)?;
+        let result = self.run(wait, op);
+        self.nudge();
+        result
+    }
+
+    /// Lets the keeper know when enough has gathered, or when it may be asleep.
+    fn nudge(&self) {
+        let state = self.state.lock();
+        let first = state.has_batch();
+        let urgent = state.unwritten_bytes() >= UNWRITTEN_BYTES_AIM;
+        drop(state);
+        if first || urgent {
+            self.wake(urgent);
+        }
+    }
+
+    fn wake(&self, urgent: bool) {
+        let mut signals = self.signals.lock();
+        if urgent || !signals.wake {
+            signals.wake = true;
+            self.signal.notify_all();
+        }
+    }
+
+    /// A change waits while memory is full of changes that the store has not taken yet.
+    fn wait_for_memory(&self, wait: Wait) -> Result<(), FsError> {
+        let full = || {
+            let state = self.state.lock();
+            state.memory_bytes() >= MEMORY_BYTES_MAX || state.dirty_count() >= DIRTY_NODES_MAX
+        };
+        while full() {
+            let mut signals = self.signals.lock();
+            match &signals.trouble {
+                Some(Trouble::Full) => return Err(FsError::NoSpace),
+                Some(Trouble::ReadOnly) => return Err(FsError::ReadOnly),
+                _ => {}
+            }
+            let Wait::Until(deadline) = wait else { return Err(FsError::WouldWait) };
+            signals.wake = true;
+            self.signal.notify_all();
+            if Instant::now() >= deadline {
+                return Err(FsError::TimedOut);
+            }
+            self.drained.wait_until(&mut signals, deadline.min(Instant::now() + Duration::from_millis(100)));
+        }
+        Ok(())
+    }
+
+    /// Writes everything that the journal lacks into the store's log.
+    pub(crate) fn commit(&self) -> Result<(), FsError> {
+        let mut journal = self.journal.lock();
+        let cut = {
+            let mut state = self.state.lock();
+            if !state.has_batch() {
+                journal.written = state.sequence();
+                return Ok(());
+            }
+            state.cut()
+        };
+        self.write_cut(&mut journal, cut, |_, _| {})
+    }
+
+    /// Writes one cut. On failure the state takes it back. `stored` sees where the data went.
+    pub(crate) fn write_cut(
+        &self,
+        journal: &mut Journal,
+        mut cut: Cut,
+        stored: impl FnOnce(&crate::commit::Stored, &mut State),
+    ) -> Result<(), FsError> {
+        let result = self.try_write_cut(journal, &mut cut);
+        let mut state = self.state.lock();
+        match result {
+            Err(error) => {
+                state.put_back(cut);
+                Err(error)
+            }
+            Ok(done) => {
+                for item in &done.settled {
+                    state.settle(item.ino, item.offset, &item.was, &item.now);
+                }
+                for (ino, range) in &done.carried {
+                    state.carry(*ino, range.clone());
+                }
+                stored(&done, &mut state);
+                journal.written = cut.sequence;
+                drop(state);
+                self.drained.notify_all();
+                Ok(())
+            }
+        }
+    }
+
+    fn try_write_cut(&self, journal: &mut Journal, cut: &mut Cut) -> Result<crate::commit::Stored, FsError> {
+        let stored = store_data(&self.sealer, cut)?;
+        let deltas = journal::encode(cut, &self.keys, journal.seq + 1)?;
+        for delta in deltas {
+            self.heads_store.append_delta(&self.keys.volume(), journal.seq + 1, &delta)?;
+            journal.seq += 1;
+            journal.bytes += delta.len() as u64;
+        }
+        Ok(stored)
+    }
+
+    /// Returns when every change up to `sequence` is durable. Many callers share one sync of the disk.
+    pub(crate) fn sync_through(&self, sequence: u64) -> Result<(), FsError> {
+        if self.durable.load(Ordering::Acquire) >= sequence {
+            return Ok(());
+        }
+        self.commit()?;
+        let written = self.journal.lock().written;
+        self.store.sync()?;
+        self.durable.fetch_max(written, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Takes the journal's cuts back. Stops at the first that is not whole: what follows was never acknowledged,
+    /// or the log is damaged there, which the store reports.
+    fn replay(&self) -> Result<bool, FsError> {
+        let mut journal = self.journal.lock();
+        let volume = self.keys.volume();
+        let after = journal.seq;
+        let mut replay = journal::Replay::default();
+        let mut cuts = 0;
+        let mut usable = true;
+        for (seq, id) in self.heads_store.deltas(&volume, after)? {
+            // Numbers are never used twice, whatever becomes of the record.
+            let follows = seq == journal.seq + 1;
+            journal.seq = seq;
+            usable &= follows;
+            if !usable {
+                continue;
+            }
+            match self.replay_delta(&mut replay, seq, &id) {
+                Ok(whole) => cuts += u64::from(whole),
+                Err(error) => {
+                    tracing::error!(%seq, %error, "the journal ends early: a record can't be used");
+                    usable = false;
+                }
+            }
+        }
+        if !usable {
+            tracing::error!(last = journal.seq, "journal records after a gap were left out");
+        }
+        journal.seq = journal.seq.max(self.heads.lock().delta_floor());
+        let sequence = self.state.lock().sequence();
+        journal.written = sequence;
+        self.durable.store(sequence, Ordering::Release);
+        if cuts > 0 {
+            tracing::info!(cuts, "journal replayed");
+        }
+        Ok(usable)
+    }
+
+    fn replay_delta(
+        &self,
+        replay: &mut journal::Replay,
+        seq: u64,
+        id: &cairn_block::BlockId,
+    ) -> Result<bool, ReplayError> {
+        let ask = Ask::now(FLUSH_TIMEOUT);
+        let block = self.store.get(id, ask).map_err(FsError::from)?;
+        let block = block.ok_or(FsError::Missing { id: *id, ino: Ino::ROOT })?;
+        let Some(cut) = replay.take(&block, &self.keys, seq)? else { return Ok(false) };
+        for chunk in cut.chunks() {
+            if !self.store.has(&chunk).map_err(FsError::from)? {
+                return Err(FsError::Missing { id: chunk, ino: Ino::ROOT }.into());
+            }
+        }
+        let wait = Wait::Until(ask.deadline);
+        self.run(wait, |state| state.replay_loads(&cut.loads))?;
+        self.state.lock().replay(cut);
+        Ok(true)
+    }
+
+    /// A handle for an open file.
+    pub(crate) fn new_handle(&self, ino: Ino) -> Handle {
+        let handle = Handle(self.next_handle.fetch_add(1, Ordering::Relaxed));
+        self.handles.lock().insert(handle, ino);
+        handle
+    }
+
+    /// The file of a handle, which is gone then.
+    pub(crate) fn take_handle(&self, handle: Handle) -> Option<Ino> {
+        self.handles.lock().remove(&handle)
+    }
+
+    /// A flush makes sense soon.
+    pub(crate) fn settle_soon(&self) {
+        let mut signals = self.signals.lock();
+        signals.settled = true;
+        signals.wake = true;
+        self.signal.notify_all();
+    }
+}
+
+/// Why a delta could not be replayed.
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+}
+
+/// The root of a volume that holds nothing.
+fn empty_root((uid, gid): (u32, u32)) -> VolumeRoot {
+    let now = now();
+    let attr = Attr {
+        ino: Ino::ROOT,
+        kind: FileType::Directory,
+        mode: 0o755,
+        uid,
+        gid,
+        nlink: 2,
+        size: 0,
+        allocated: 0,
+        rdev: 0,
+        atime: now,
+        mtime: now,
+        ctime: now,
+        btime: now,
+    };
+    let root = Record { attr, content: Content::Dir(MapRoot::EMPTY), xattrs: Xattrs::NONE };
+    VolumeRoot { root, links: MapRoot::EMPTY, next_ino: FIRST_INO }
+}
+
+/// Numbers below are the root's and reserved.
+const FIRST_INO: u64 = 16;
+
+/// The clock's time.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+}
