@@ -15,6 +15,8 @@
 mod block_store;
 pub mod cache;
 mod collector;
+#[cfg(feature = "disk")]
+pub mod disk;
 mod error;
 pub mod faulty;
 mod head_store;
@@ -22,6 +24,8 @@ mod hint_store;
 mod memory;
 mod progress;
 mod scrubber;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use block_store::{Ask, BlockStore, Priority, Put};
 pub use collector::{Collection, Collector, SweepOptions, SweepReport};

@@ -1,8 +1,10 @@
 //! How often each key was wanted lately, in a fixed number of bytes for any number of keys.
 //!
-//! Two sketches. *Counts* is a count-min sketch of 4-bit counters: it may overestimate, never underestimate. *Seen* is a
-//! Bloom filter of (key, peer) pairs: it lets each peer count once per key. After [`Interest::sample`] counted asks
-//! the counts are halved and the pairs forgotten, so that yesterday's favourites make room.
+//! Two sketches. *Seen* is a Bloom filter of keys, and of (key, peer) pairs: a pair lets each peer count once per key, and
+//! a key's first ask leaves its mark there alone. *Counts* is a count-min sketch of 4-bit counters for what was asked for
+//! more than once: a scan cannot crowd it. Both may overestimate, never underestimate. After
+//! [`Interest::sample`] counted asks the counts are halved and what was seen is forgotten, so that
+//! yesterday's favourites make room.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 
@@ -27,11 +29,12 @@ const COUNTERS_PER_WORD: usize = 16;
 const COUNT_MAX: u64 = 15;
 /// Counted asks per expected entry before the counts age.
 const SAMPLE_PER_ENTRY: u64 = 10;
-/// Bits of the Bloom filter per counted ask: with [`SEEN_PROBES`], about 2 % of first asks are taken for repeats.
-const SEEN_BITS_PER_ASK: u64 = 8;
-/// Bits set per pair.
+/// Bits of the Bloom filter per counted ask, which may leave two marks: with [`SEEN_PROBES`], at most 1 in 40 first asks is
+/// taken for a repeat, just before the filter is cleared.
+const SEEN_BITS_PER_ASK: u64 = 16;
+/// Bits set per mark.
 const SEEN_PROBES: u64 = 4;
-/// The fewest and the most entries the sketches are sized for: 20 KiB and 80 MiB.
+/// The fewest and the most entries the sketches are sized for: 40 KiB and 160 MiB.
 const ENTRIES_MIN: u64 = 1 << 10;
 const ENTRIES_MAX: u64 = 1 << 22;
 
@@ -71,11 +74,18 @@ impl Interest {
     pub(super) fn note(&mut self, hash: u64, requester: Requester) -> bool {
         let counts = match requester {
             Requester::Own => true,
-            Requester::Peer(peer) => self.is_first_of(hash, peer),
+            Requester::Peer(peer) => {
+                let pair = self.hasher.hash_one((hash, peer));
+                self.see(pair)
+            }
             Requester::Nobody => false,
         };
         if counts {
-            self.increment(hash);
+            match (self.see(hash), self.least_count(hash)) {
+                (true, 0) => {}
+                (false, 0) => self.add(hash, 2),
+                _ => self.add(hash, 1),
+            }
             self.counted += 1;
             if self.counted >= self.sample {
                 self.age();
@@ -86,23 +96,23 @@ impl Interest {
 
     /// About how many asks counted for the key lately, at most 15.
     pub(super) fn estimate(&self, hash: u64) -> u64 {
+        self.least_count(hash).max(u64::from(self.is_seen(hash)))
+    }
+
+    fn least_count(&self, hash: u64) -> u64 {
         (0..ROWS)
             .map(|row| self.count(self.slot(hash, row)))
             .min()
             .unwrap_or(0)
     }
 
-    /// Adds one, to the lowest counters only: the others were raised by other keys.
-    fn increment(&mut self, hash: u64) {
-        let least = self.estimate(hash);
-        if least == COUNT_MAX {
-            return;
-        }
+    /// Raises the key's count, which touches its lowest counters only: the others were raised by other keys.
+    fn add(&mut self, hash: u64, asks: u64) {
+        let raised = (self.least_count(hash) + asks).min(COUNT_MAX);
         for row in 0..ROWS {
             let slot = self.slot(hash, row);
-            if self.count(slot) == least {
-                self.counts[slot.word] += 1 << slot.shift;
-            }
+            let missing = raised.saturating_sub(self.count(slot));
+            self.counts[slot.word] += missing << slot.shift;
         }
     }
 
@@ -120,19 +130,27 @@ impl Interest {
         }
     }
 
-    /// Whether the peer asks for this key for the first time since the last ageing.
-    fn is_first_of(&mut self, hash: u64, peer: u64) -> bool {
-        let pair = self.hasher.hash_one((hash, peer));
-        let bits = self.seen.len() as u64 * 64;
-        let mut is_first = false;
+    /// Marks a key or pair. Whether it is the first time since the last ageing.
+    fn see(&mut self, hash: u64) -> bool {
+        let is_first = !self.is_seen(hash);
         for n in 0..SEEN_PROBES {
-            let bit = probe(pair, n) % bits;
-            let word = &mut self.seen[(bit / 64) as usize];
-            let mask = 1 << (bit % 64);
-            is_first |= *word & mask == 0;
-            *word |= mask;
+            let (word, mask) = self.mark(hash, n);
+            self.seen[word] |= mask;
         }
         is_first
+    }
+
+    fn is_seen(&self, hash: u64) -> bool {
+        (0..SEEN_PROBES).all(|n| {
+            let (word, mask) = self.mark(hash, n);
+            self.seen[word] & mask != 0
+        })
+    }
+
+    /// The `n`th bit of a key or pair.
+    fn mark(&self, hash: u64, n: u64) -> (usize, u64) {
+        let bit = probe(hash, n) as usize % (self.seen.len() * 64);
+        (bit / 64, 1 << (bit % 64))
     }
 
     fn age(&mut self) {
@@ -152,11 +170,13 @@ struct Slot {
     shift: u32,
 }
 
-/// The n-th of a family of hashes made from the two halves of one.
+/// The `n`th of a family of hashes made from one: SplitMix64's finish, since plain double hashing cancels out where
+/// its two halves meet.
 fn probe(hash: u64, n: u64) -> u64 {
-    let step = hash.rotate_left(32) | 1;
-    let mixed = hash.wrapping_add(n.wrapping_mul(step));
-    mixed ^ mixed >> 32
+    let mut z = hash.wrapping_add((n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 #[cfg(test)]
@@ -217,7 +237,8 @@ mod tests {
         for _ in 0..8 {
             ask(&mut interest, 7, Requester::Own);
         }
-        ask(&mut interest, 7, Requester::Peer(1));
+        assert!(ask(&mut interest, 7, Requester::Peer(1)));
+        assert!(!ask(&mut interest, 7, Requester::Peer(1)));
         for key in 0..interest.sample {
             ask(&mut interest, 1_000_000 + key, Requester::Own);
         }
@@ -240,5 +261,22 @@ mod tests {
         assert!(estimates.clone().all(|(real, estimate)| estimate >= real));
         let high = estimates.filter(|(real, estimate)| estimate > real).count();
         assert!(high < 4096 / 50, "{high} of 4096 are too high");
+    }
+
+    /// Fails if the probes of one key are not independent of each other.
+    #[test]
+    fn a_scan_leaves_estimates_as_they_are() {
+        let mut interest = Interest::new(1000);
+        for key in (0..4).flat_map(|_| 0..700) {
+            ask(&mut interest, key, Requester::Own);
+        }
+        let scan = 1_000_000..1_007_000;
+        for key in scan.clone() {
+            ask(&mut interest, key, Requester::Own);
+        }
+        let hot_high = (0..700).filter(|key| estimate(&interest, *key) > 4).count();
+        let scan_high = scan.filter(|key| estimate(&interest, *key) > 1).count();
+        assert!(hot_high < 7, "{hot_high} of 700 are too high");
+        assert!(scan_high < 70, "{scan_high} of 7000 are too high");
     }
 }

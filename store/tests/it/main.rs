@@ -1,0 +1,6 @@
+//! Stores judged from outside.
+
+mod cache;
+mod contract;
+mod faults;
+mod histories;
