@@ -100,24 +100,17 @@ pub(super) fn kind_of_mode(mode: u32) -> Option<FileType> {
 
 fn system_time(time: Timestamp) -> SystemTime {
     let whole = Duration::from_secs(time.secs.unsigned_abs());
-    let second = if time.secs < 0 {
-        UNIX_EPOCH.checked_sub(whole)
-    } else {
-        UNIX_EPOCH.checked_add(whole)
-    };
-    second
-        .and_then(|second| second.checked_add(Duration::from_nanos(time.nanos.into())))
-        .unwrap_or(UNIX_EPOCH)
+    let second = if time.secs < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+    second.and_then(|second| second.checked_add(Duration::from_nanos(time.nanos.into()))).unwrap_or(UNIX_EPOCH)
 }
 
 /// A time from a setattr request. The library computes a time before 1970 as `epoch - (-seconds) - nanoseconds` where the
 /// nanoseconds should be added; as that loses nothing it is undone here, and the test fails when the library is corrected.
 pub(super) fn timestamp(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => Timestamp {
-            secs: i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
-            nanos: after.subsec_nanos(),
-        },
+        Ok(after) => {
+            Timestamp { secs: i64::try_from(after.as_secs()).unwrap_or(i64::MAX), nanos: after.subsec_nanos() }
+        }
         Err(before) => Timestamp {
             secs: 0i64.saturating_sub_unsigned(before.duration().as_secs()),
             nanos: before.duration().subsec_nanos(),
@@ -140,33 +133,18 @@ mod tests {
     fn times_reach_the_kernel_unchanged_on_both_sides_of_1970() {
         let half = Duration::from_millis(500);
         let at = |secs, nanos| system_time(Timestamp { secs, nanos });
-        assert_eq!(
-            at(1, 500_000_000),
-            UNIX_EPOCH + Duration::from_secs(1) + half
-        );
+        assert_eq!(at(1, 500_000_000), UNIX_EPOCH + Duration::from_secs(1) + half);
         assert_eq!(at(-1, 500_000_000), UNIX_EPOCH - half);
         assert_eq!(at(-2, 0), UNIX_EPOCH - Duration::from_secs(2));
-        assert_eq!(
-            at(i64::MAX, 999_999_999),
-            UNIX_EPOCH + Duration::new(i64::MAX as u64, 999_999_999)
-        );
+        assert_eq!(at(i64::MAX, 999_999_999), UNIX_EPOCH + Duration::new(i64::MAX as u64, 999_999_999));
     }
 
     #[test]
     fn the_library_s_times_before_1970_are_corrected() {
         // What the library makes of seconds -2 and nanoseconds 800 million, that is of -1.2 seconds.
         let received = UNIX_EPOCH - Duration::new(2, 800_000_000);
-        assert_eq!(
-            timestamp(received),
-            Timestamp {
-                secs: -2,
-                nanos: 800_000_000
-            }
-        );
-        assert_eq!(
-            timestamp(UNIX_EPOCH + Duration::new(3, 4)),
-            Timestamp { secs: 3, nanos: 4 }
-        );
+        assert_eq!(timestamp(received), Timestamp { secs: -2, nanos: 800_000_000 });
+        assert_eq!(timestamp(UNIX_EPOCH + Duration::new(3, 4)), Timestamp { secs: 3, nanos: 4 });
     }
 
     #[test]

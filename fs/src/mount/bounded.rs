@@ -31,9 +31,7 @@ mod tests {
     #[test]
     fn an_answer_in_time_comes_back_and_a_late_one_is_given_up() {
         assert_eq!(within("quick", Duration::from_secs(5), || 7), Some(7));
-        let late = within("late", Duration::from_millis(10), || {
-            thread::sleep(Duration::from_secs(2))
-        });
+        let late = within("late", Duration::from_millis(10), || thread::sleep(Duration::from_secs(2)));
         assert_eq!(late, None);
     }
 }

@@ -44,14 +44,9 @@ pub(super) struct Watch {
 
 impl Deadlines {
     pub(super) fn start() -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let own = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("cairn-deadline".into())
-            .spawn(move || own.run())?;
+        thread::Builder::new().name("cairn-deadline".into()).spawn(move || own.run())?;
         Ok(Self { shared })
     }
 
@@ -61,18 +56,12 @@ impl Deadlines {
         let key = (at, state.next);
         state.next += 1;
         state.pending.insert(key, target);
-        let is_first = state
-            .pending
-            .first_key_value()
-            .is_some_and(|(first, _)| *first == key);
+        let is_first = state.pending.first_key_value().is_some_and(|(first, _)| *first == key);
         drop(state);
         if is_first {
             self.shared.changed.notify_one();
         }
-        Watch {
-            key,
-            shared: Arc::clone(&self.shared),
-        }
+        Watch { key, shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -101,10 +90,7 @@ impl Shared {
                 self.changed.wait_until(&mut state, at);
                 continue;
             }
-            let late = state
-                .pending
-                .pop_first()
-                .and_then(|(_, target)| target.upgrade());
+            let late = state.pending.pop_first().and_then(|(_, target)| target.upgrade());
             parking_lot::MutexGuard::unlocked(&mut state, || {
                 if let Some(target) = late {
                     target.expire();
@@ -138,11 +124,7 @@ mod tests {
         let deadlines = Deadlines::start().unwrap();
         let (sender, receiver) = mpsc::channel();
         let now = Instant::now();
-        let bells = [
-            bell(&sender, "second"),
-            bell(&sender, "first"),
-            bell(&sender, "finished"),
-        ];
+        let bells = [bell(&sender, "second"), bell(&sender, "first"), bell(&sender, "finished")];
         let _second = deadlines.watch(now + Duration::from_millis(80), Arc::downgrade(&bells[0]));
         let _first = deadlines.watch(now + Duration::from_millis(40), Arc::downgrade(&bells[1]));
         drop(deadlines.watch(now + Duration::from_millis(20), Arc::downgrade(&bells[2])));

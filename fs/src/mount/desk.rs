@@ -76,11 +76,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(
-        ops: Arc<dyn Operations>,
-        deadline: Duration,
-        workers_max: usize,
-    ) -> std::io::Result<Arc<Self>> {
+    pub(super) fn new(ops: Arc<dyn Operations>, deadline: Duration, workers_max: usize) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             ops,
             pool: Pool::new(PoolLimits::new(workers_max)),
@@ -161,11 +157,7 @@ impl Desk {
     ) {
         self.counters.waited.fetch_add(1, Ordering::Relaxed);
         let until = Instant::now() + self.deadline;
-        let slot = Arc::new(Slot {
-            op,
-            reply: Mutex::new(Some(reply)),
-            desk: Arc::clone(self),
-        });
+        let slot = Arc::new(Slot { op, reply: Mutex::new(Some(reply)), desk: Arc::clone(self) });
         let late: Arc<dyn Expire> = slot.clone();
         let watch = self.deadlines.watch(until, Arc::downgrade(&late));
         let own = Arc::clone(&slot);
@@ -189,11 +181,7 @@ impl Desk {
         }
     }
 
-    fn guard<T>(
-        &self,
-        op: &'static str,
-        call: impl FnOnce() -> Result<T, FsError>,
-    ) -> Result<T, FsError> {
+    fn guard<T>(&self, op: &'static str, call: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
         catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
             self.counters.panicked.fetch_add(1, Ordering::Relaxed);
             Err(FsError::Panicked { op })
@@ -233,17 +221,11 @@ struct Slot<A: Answer> {
 }
 
 impl<A: Answer> Slot<A> {
-    fn work(
-        &self,
-        until: Instant,
-        work: impl FnOnce(&dyn Operations, Wait) -> Result<A::Value, FsError>,
-    ) {
+    fn work(&self, until: Instant, work: impl FnOnce(&dyn Operations, Wait) -> Result<A::Value, FsError>) {
         if self.reply.lock().is_none() {
             return; // The deadline passed in the queue: nothing was done, nothing has to be.
         }
-        let result = self
-            .desk
-            .guard(self.op, || work(self.desk.ops(), Wait::Until(until)));
+        let result = self.desk.guard(self.op, || work(self.desk.ops(), Wait::Until(until)));
         match (self.take(), result) {
             (Some(reply), result) => self.desk.reply(self.op, reply, result),
             (None, Ok(value)) => A::undo(&self.desk, value),

@@ -38,8 +38,7 @@ pub(super) fn mount(path: &Path, options: &MountOptions) -> Result<(OwnedFd, Mea
     if geteuid().is_root() {
         match mount_direct(path, options) {
             // Root of a user namespace, or of a container without the capability: the helper may know a way.
-            Err(MountError::Io { source, .. })
-                if source.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(MountError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {}
             result => return result.map(|device| (device, Means::Direct)),
         }
     }
@@ -59,23 +58,15 @@ fn open() -> rustix::io::Result<OwnedFd> {
 }
 
 fn mount_direct(path: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
-    let device = open().map_err(|errno| MountError::NoDevice {
-        source: errno.into(),
-    })?;
+    let device = open().map_err(|errno| MountError::NoDevice { source: errno.into() })?;
     let metadata = std::fs::metadata(path).map_err(MountError::io("stat", path))?;
     let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
     let data = options.data(device.as_raw_fd(), kind.as_raw_mode(), uid, gid);
     let data = CString::new(data).map_err(MountError::io("mount", path))?;
     let fs_type = format!("fuse.{SUBTYPE}");
-    rustix::mount::mount(
-        options.source.as_str(),
-        path,
-        fs_type,
-        options.flags(),
-        data.as_c_str(),
-    )
-    .map_err(MountError::io("mount", path))?;
+    rustix::mount::mount(options.source.as_str(), path, fs_type, options.flags(), data.as_c_str())
+        .map_err(MountError::io("mount", path))?;
     Ok(device)
 }
 
@@ -99,9 +90,7 @@ fn mount_by_helper(path: &Path, options: &MountOptions) -> Result<OwnedFd, Mount
     let output = child.wait_with_output().map_err(no_helper)?;
     match device {
         Ok(Some(device)) if output.status.success() => Ok(device),
-        Ok(_) => Err(MountError::Helper {
-            message: complaint(&output.stderr),
-        }),
+        Ok(_) => Err(MountError::Helper { message: complaint(&output.stderr) }),
         Err(errno) => Err(no_helper(errno.into())),
     }
 }
@@ -109,11 +98,7 @@ fn mount_by_helper(path: &Path, options: &MountOptions) -> Result<OwnedFd, Mount
 fn complaint(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let text = text.trim();
-    if text.is_empty() {
-        "it gave no reason".to_owned()
-    } else {
-        text.to_owned()
-    }
+    if text.is_empty() { "it gave no reason".to_owned() } else { text.to_owned() }
 }
 
 /// The one descriptor that comes, or `None` when the other side closed without sending any.
@@ -147,13 +132,7 @@ pub(super) fn unmount_by_helper(path: &Path, lazy: bool) -> Result<(), MountErro
         .spawn()
         .and_then(std::process::Child::wait_with_output)
         .map_err(|source| MountError::NoHelper { source })?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(MountError::Helper {
-            message: complaint(&output.stderr),
-        })
-    }
+    if output.status.success() { Ok(()) } else { Err(MountError::Helper { message: complaint(&output.stderr) }) }
 }
 
 /// Whether the machine lets ordinary users open their mounts to others.
@@ -171,9 +150,7 @@ mod tests {
 
     #[test]
     fn a_commented_line_of_fuse_conf_allows_nothing() {
-        assert!(!config_allows_others(
-            "# comment\n#user_allow_other\nmount_max = 10\n"
-        ));
+        assert!(!config_allows_others("# comment\n#user_allow_other\nmount_max = 10\n"));
         assert!(config_allows_others("mount_max = 10\nuser_allow_other\n"));
     }
 

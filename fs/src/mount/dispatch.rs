@@ -18,8 +18,8 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use cairn_block::{Attr, FileType, Ino};
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, Request, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, Request, WriteFlags,
 };
 use rustix::fs::OFlags;
 
@@ -30,8 +30,8 @@ use super::listing::list;
 use super::reply::{Found, Opened, Sized, open_directory};
 use crate::error::FsError;
 use crate::ops::{
-    Allocate, Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operations, Place,
-    RenameFlags, Seek, SetAttr, SetXattr, Wait,
+    Allocate, Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operations, Place, RenameFlags, Seek, SetAttr,
+    SetXattr, Wait,
 };
 
 /// What we ask the kernel for, each only if it offers it. Never asked for: `SETXATTR_EXT`, on which the library panics;
@@ -130,14 +130,8 @@ fn create_and_open(
 
 fn xattr_name(name: &OsStr) -> Result<Bytes, FsError> {
     let raw = name.as_bytes();
-    let known = XATTR_SPACES
-        .iter()
-        .any(|space| raw.len() > space.len() && raw.starts_with(space));
-    if known || raw == ACL_ACCESS || raw == ACL_DEFAULT {
-        Ok(bytes(name))
-    } else {
-        Err(FsError::Unsupported)
-    }
+    let known = XATTR_SPACES.iter().any(|space| raw.len() > space.len() && raw.starts_with(space));
+    if known || raw == ACL_ACCESS || raw == ACL_DEFAULT { Ok(bytes(name)) } else { Err(FsError::Unsupported) }
 }
 
 /// All names, each followed by a NUL, as `listxattr` wants them. `trusted.` is for root's eyes, as on every filesystem.
@@ -200,9 +194,7 @@ impl Filesystem for Dispatcher {
         // These only fail for zero and for more than the library's own maximum.
         let settings = [
             config.set_max_background(BACKGROUND_MAX).is_ok(),
-            config
-                .set_congestion_threshold(BACKGROUND_CONGESTED)
-                .is_ok(),
+            config.set_congestion_threshold(BACKGROUND_CONGESTED).is_ok(),
             config.set_max_write(WRITE_BYTES_MAX).is_ok(),
         ];
         if settings.contains(&false) {
@@ -213,26 +205,16 @@ impl Filesystem for Dispatcher {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEntry) {
         let (parent, name) = (ino(parent), bytes(name));
-        self.desk.answer("lookup", reply, move |ops, wait| {
-            found(parent, ops.lookup(wait, parent, &name))
-        });
+        self.desk.answer("lookup", reply, move |ops, wait| found(parent, ops.lookup(wait, parent, &name)));
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        self.desk
-            .tell("forget", |ops| ops.forget(ino(number), count));
+        self.desk.tell("forget", |ops| ops.forget(ino(number), count));
     }
 
-    fn getattr(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: Option<FileHandle>,
-        reply: fuser::ReplyAttr,
-    ) {
+    fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: fuser::ReplyAttr) {
         let ino = ino(number);
-        self.desk
-            .answer("getattr", reply, move |ops, wait| ops.getattr(wait, ino));
+        self.desk.answer("getattr", reply, move |ops, wait| ops.getattr(wait, ino));
     }
 
     fn setattr(
@@ -265,15 +247,12 @@ impl Filesystem for Dispatcher {
             kill_priv: KillPriv::Keep,
         };
         set.kill_priv = kill_priv_of_setattr(&caller, &set);
-        self.desk.answer("setattr", reply, move |ops, wait| {
-            ops.setattr(wait, &caller, ino, set)
-        });
+        self.desk.answer("setattr", reply, move |ops, wait| ops.setattr(wait, &caller, ino, set));
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: fuser::ReplyData) {
         let ino = ino(number);
-        self.desk
-            .answer("readlink", reply, move |ops, wait| ops.readlink(wait, ino));
+        self.desk.answer("readlink", reply, move |ops, wait| ops.readlink(wait, ino));
     }
 
     fn mknod(
@@ -289,30 +268,12 @@ impl Filesystem for Dispatcher {
         let Some(kind) = kind_of_mode(mode) else {
             return reply.error(Errno::EINVAL);
         };
-        let rdev = if matches!(kind, FileType::Char | FileType::Block) {
-            rdev
-        } else {
-            0
-        };
-        let node = NewNode {
-            kind,
-            mode: permissions(mode),
-            umask: permissions(umask),
-            rdev,
-            target: Bytes::new(),
-        };
+        let rdev = if matches!(kind, FileType::Char | FileType::Block) { rdev } else { 0 };
+        let node = NewNode { kind, mode: permissions(mode), umask: permissions(umask), rdev, target: Bytes::new() };
         self.make("mknod", req, parent, name, node, reply);
     }
 
-    fn mkdir(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
-        reply: fuser::ReplyEntry,
-    ) {
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: fuser::ReplyEntry) {
         let node = NewNode {
             kind: FileType::Directory,
             mode: permissions(mode),
@@ -323,37 +284,20 @@ impl Filesystem for Dispatcher {
         self.make("mkdir", req, parent, name, node, reply);
     }
 
-    fn symlink(
-        &self,
-        req: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        target: &Path,
-        reply: fuser::ReplyEntry,
-    ) {
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: fuser::ReplyEntry) {
         let target = bytes(target.as_os_str());
-        let node = NewNode {
-            kind: FileType::Symlink,
-            mode: 0o777,
-            umask: 0,
-            rdev: 0,
-            target,
-        };
+        let node = NewNode { kind: FileType::Symlink, mode: 0o777, umask: 0, rdev: 0, target };
         self.make("symlink", req, parent, name, node, reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEmpty) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
-        self.desk.answer("unlink", reply, move |ops, wait| {
-            ops.unlink(wait, &caller, parent, &name)
-        });
+        self.desk.answer("unlink", reply, move |ops, wait| ops.unlink(wait, &caller, parent, &name));
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEmpty) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
-        self.desk.answer("rmdir", reply, move |ops, wait| {
-            ops.rmdir(wait, &caller, parent, &name)
-        });
+        self.desk.answer("rmdir", reply, move |ops, wait| ops.rmdir(wait, &caller, parent, &name));
     }
 
     fn rename(
@@ -382,34 +326,16 @@ impl Filesystem for Dispatcher {
         });
     }
 
-    fn link(
-        &self,
-        req: &Request,
-        number: INodeNo,
-        new_parent: INodeNo,
-        new_name: &OsStr,
-        reply: fuser::ReplyEntry,
-    ) {
+    fn link(&self, req: &Request, number: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: fuser::ReplyEntry) {
         let (ino, caller) = (ino(number), caller(req));
         let (parent, name) = (self::ino(new_parent), bytes(new_name));
-        self.desk.answer("link", reply, move |ops, wait| {
-            ops.link(wait, &caller, ino, parent, &name)
-                .map(Found::Entry)
-        });
+        self.desk.answer("link", reply, move |ops, wait| ops.link(wait, &caller, ino, parent, &name).map(Found::Entry));
     }
 
-    fn open(
-        &self,
-        req: &Request,
-        number: INodeNo,
-        flags: fuser::OpenFlags,
-        reply: fuser::ReplyOpen,
-    ) {
+    fn open(&self, req: &Request, number: INodeNo, flags: fuser::OpenFlags, reply: fuser::ReplyOpen) {
         let ino = ino(number);
         let flags = open_flags(flags.0, &caller(req));
-        self.desk.answer("open", reply, move |ops, wait| {
-            ops.open(wait, ino, flags).map(|handle| Opened { handle })
-        });
+        self.desk.answer("open", reply, move |ops, wait| ops.open(wait, ino, flags).map(|handle| Opened { handle }));
     }
 
     fn create(
@@ -431,11 +357,7 @@ impl Filesystem for Dispatcher {
             target: Bytes::new(),
         };
         let exclusive = OFlags::from_bits_retain(flags.cast_unsigned()).contains(OFlags::EXCL);
-        let how = (
-            open_flags(flags, &caller),
-            exclusive,
-            Instant::now() + self.desk.deadline(),
-        );
+        let how = (open_flags(flags, &caller), exclusive, Instant::now() + self.desk.deadline());
         self.desk.answer("create", reply, move |ops, wait| {
             create_and_open(ops, wait, &caller, (parent, &name), node.clone(), how)
         });
@@ -454,8 +376,7 @@ impl Filesystem for Dispatcher {
     ) {
         let ino = ino(number);
         self.desk.answer("read", reply, move |ops, wait| {
-            ops.read(wait, ino, offset, size)
-                .map(crate::ops::Pieces::into_bytes)
+            ops.read(wait, ino, offset, size).map(crate::ops::Pieces::into_bytes)
         });
     }
 
@@ -473,24 +394,12 @@ impl Filesystem for Dispatcher {
     ) {
         // The one copy of the data: it lies in the receive buffer, which the next request will use.
         let (ino, data) = (ino(number), Bytes::copy_from_slice(data));
-        let kill_priv = if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-            KillPriv::Clear
-        } else {
-            KillPriv::Keep
-        };
-        self.desk.answer("write", reply, move |ops, wait| {
-            ops.write(wait, ino, offset, data.clone(), kill_priv)
-        });
+        let kill_priv =
+            if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) { KillPriv::Clear } else { KillPriv::Keep };
+        self.desk.answer("write", reply, move |ops, wait| ops.write(wait, ino, offset, data.clone(), kill_priv));
     }
 
-    fn flush(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: LockOwner,
-        reply: fuser::ReplyEmpty,
-    ) {
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: fuser::ReplyEmpty) {
         reply.error(Errno::ENOSYS); // Asked once; see the module.
     }
 
@@ -504,19 +413,11 @@ impl Filesystem for Dispatcher {
         _: bool,
         reply: fuser::ReplyEmpty,
     ) {
-        self.desk
-            .tell("release", |ops| ops.release(Handle(handle.0)));
+        self.desk.tell("release", |ops| ops.release(Handle(handle.0)));
         reply.ok();
     }
 
-    fn fsync(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        _: bool,
-        reply: fuser::ReplyEmpty,
-    ) {
+    fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: fuser::ReplyEmpty) {
         self.sync("fsync", number, reply);
     }
 
@@ -524,42 +425,18 @@ impl Filesystem for Dispatcher {
         open_directory(reply, ino(number));
     }
 
-    fn readdir(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        reply: fuser::ReplyDirectory,
-    ) {
+    fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: fuser::ReplyDirectory) {
         let (ino, count) = (ino(number), self.desk.names.ask());
-        self.desk.answer("readdir", reply, move |ops, wait| {
-            list(ops, wait, ino, offset, count, Listing::Names)
-        });
+        self.desk.answer("readdir", reply, move |ops, wait| list(ops, wait, ino, offset, count, Listing::Names));
     }
 
-    fn readdirplus(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        offset: u64,
-        reply: fuser::ReplyDirectoryPlus,
-    ) {
+    fn readdirplus(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: fuser::ReplyDirectoryPlus) {
         let (ino, count) = (ino(number), self.desk.entries.ask());
-        self.desk.answer("readdirplus", reply, move |ops, wait| {
-            list(ops, wait, ino, offset, count, Listing::Referenced)
-        });
+        self.desk
+            .answer("readdirplus", reply, move |ops, wait| list(ops, wait, ino, offset, count, Listing::Referenced));
     }
 
-    fn fsyncdir(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        _: bool,
-        reply: fuser::ReplyEmpty,
-    ) {
+    fn fsyncdir(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: fuser::ReplyEmpty) {
         self.sync("fsyncdir", number, reply);
     }
 
@@ -599,14 +476,7 @@ impl Filesystem for Dispatcher {
         });
     }
 
-    fn getxattr(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        name: &OsStr,
-        room: u32,
-        reply: fuser::ReplyXattr,
-    ) {
+    fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, room: u32, reply: fuser::ReplyXattr) {
         let (ino, name) = (ino(number), xattr_name(name));
         self.desk.answer("getxattr", reply, move |ops, wait| {
             let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
@@ -660,21 +530,12 @@ impl Filesystem for Dispatcher {
         reply: fuser::ReplyEmpty,
     ) {
         let (ino, kill_priv) = (ino(number), kill_priv_of(&caller(req)));
-        self.desk
-            .answer_later("fallocate", reply, move |ops, wait| {
-                ops.fallocate(wait, ino, allocation(mode)?, offset, length, kill_priv)
-            });
+        self.desk.answer_later("fallocate", reply, move |ops, wait| {
+            ops.fallocate(wait, ino, allocation(mode)?, offset, length, kill_priv)
+        });
     }
 
-    fn lseek(
-        &self,
-        _: &Request,
-        number: INodeNo,
-        _: FileHandle,
-        offset: i64,
-        whence: i32,
-        reply: fuser::ReplyLseek,
-    ) {
+    fn lseek(&self, _: &Request, number: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: fuser::ReplyLseek) {
         // From linux/fs.h; the kernel answers the other kinds itself.
         const SEEK_DATA: i32 = 3;
         const SEEK_HOLE: i32 = 4;
@@ -706,20 +567,12 @@ impl Filesystem for Dispatcher {
         /// The answer has 32 bits; the caller comes back for the rest. Aligned, so that the rest is as well.
         const COPY_BYTES_MAX: u64 = 1 << 31;
         let kill_priv = kill_priv_of(&caller(req));
-        let source = Place {
-            ino: ino(source),
-            offset: source_offset,
-        };
-        let target = Place {
-            ino: ino(target),
-            offset: target_offset,
-        };
-        self.desk
-            .answer_later("copy_file_range", reply, move |ops, wait| {
-                let copied =
-                    ops.copy_range(wait, source, target, len.min(COPY_BYTES_MAX), kill_priv)?;
-                u32::try_from(copied).map_err(|_| FsError::Invalid)
-            });
+        let source = Place { ino: ino(source), offset: source_offset };
+        let target = Place { ino: ino(target), offset: target_offset };
+        self.desk.answer_later("copy_file_range", reply, move |ops, wait| {
+            let copied = ops.copy_range(wait, source, target, len.min(COPY_BYTES_MAX), kill_priv)?;
+            u32::try_from(copied).map_err(|_| FsError::Invalid)
+        });
     }
 }
 
@@ -735,14 +588,12 @@ impl Dispatcher {
     ) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
         self.desk.answer(op, reply, move |ops, wait| {
-            ops.create(wait, &caller, parent, &name, node.clone())
-                .map(Found::Entry)
+            ops.create(wait, &caller, parent, &name, node.clone()).map(Found::Entry)
         });
     }
 
     fn sync(&self, op: &'static str, number: INodeNo, reply: fuser::ReplyEmpty) {
         let ino = ino(number);
-        self.desk
-            .answer_later(op, reply, move |ops, _| ops.fsync(ino));
+        self.desk.answer_later(op, reply, move |ops, _| ops.fsync(ino));
     }
 }

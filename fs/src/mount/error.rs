@@ -76,17 +76,13 @@ pub enum MountError {
     )]
     AllowOther,
     /// The machine has no FUSE.
-    #[error(
-        "/dev/fuse: {source}: load the kernel module (modprobe fuse), or in a container pass the device in"
-    )]
+    #[error("/dev/fuse: {source}: load the kernel module (modprobe fuse), or in a container pass the device in")]
     NoDevice {
         /// What opening said.
         source: io::Error,
     },
     /// The setuid helper isn't installed or didn't run.
-    #[error(
-        "fusermount3: {source}: an ordinary user needs it to mount (install the package fuse3)"
-    )]
+    #[error("fusermount3: {source}: an ordinary user needs it to mount (install the package fuse3)")]
     NoHelper {
         /// What running it said.
         source: io::Error,
@@ -111,15 +107,8 @@ pub enum MountError {
 
 impl MountError {
     /// Ready for `map_err`: wraps what the system said about `path`.
-    pub(super) fn io<E: Into<io::Error>>(
-        op: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(E) -> Self {
+    pub(super) fn io<E: Into<io::Error>>(op: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            op,
-            path,
-            source: source.into(),
-        }
+        move |source| Self::Io { op, path, source: source.into() }
     }
 }

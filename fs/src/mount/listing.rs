@@ -46,8 +46,7 @@ impl ListingSize {
         } else {
             return;
         };
-        self.0
-            .store(next.clamp(ASK_MIN, ASK_MAX), Ordering::Relaxed);
+        self.0.store(next.clamp(ASK_MIN, ASK_MAX), Ordering::Relaxed);
     }
 }
 
@@ -79,13 +78,7 @@ pub(super) fn list(
 }
 
 fn dot(name: &'static str, cookie: u64, ino: Ino) -> DirItem {
-    DirItem {
-        ino,
-        cookie,
-        name: Bytes::from_static(name.as_bytes()),
-        kind: FileType::Directory,
-        attr: None,
-    }
+    DirItem { ino, cookie, name: Bytes::from_static(name.as_bytes()), kind: FileType::Directory, attr: None }
 }
 
 #[cfg(test)]

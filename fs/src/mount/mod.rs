@@ -6,13 +6,15 @@
 //! can't know, `teardown` ends it.
 //!
 //! The library has defects that shape this folder. Interrupts are answered "not implemented", so that waiting can't be cut
-//! short by a signal: hence deadlines. Its mount handles may unmount someone else's mount: hence `device` and `mountinfo`.
+//! short by a signal: hence deadlines. Its mount handles may unmount someone else's mount: hence `device`
+//! and `mountinfo`.
 //! Flags that say whose set-id bits to clear are dropped: hence the rules in `dispatch`. Times before 1970 arrive garbled:
 //! hence `attr`.
 
 mod attr;
 mod bounded;
 mod caller;
+mod connection;
 mod deadline;
 mod desk;
 mod device;

@@ -47,10 +47,6 @@ impl MountTable {
     pub(super) fn top_at(&self, path: &Path) -> Option<&MountEntry> {
         self.0.iter().rev().find(|entry| entry.path == path)
     }
-
-    pub(super) fn by_id(&self, id: u64) -> Option<&MountEntry> {
-        self.0.iter().find(|entry| entry.id == id)
-    }
 }
 
 /// `36 35 98:0 /root /mount/point rw,noatime master:1 - ext3 /dev/root rw,errors=continue`, where the number of fields
@@ -64,14 +60,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let kind = text(tail.next()?)?.to_owned();
     let source = String::from_utf8_lossy(&unescape(tail.next()?)).into_owned();
     let minor = device.split_once(':')?.1.parse().ok()?;
-    Some(MountEntry {
-        id,
-        minor,
-        device,
-        path,
-        kind,
-        source,
-    })
+    Some(MountEntry { id, minor, device, path, kind, source })
 }
 
 fn text(field: &[u8]) -> Option<&str> {
@@ -114,12 +103,9 @@ mod tests {
     #[test]
     fn spaces_in_paths_and_optional_fields_are_understood() {
         let table = MountTable::parse(TABLE);
-        let entry = table.by_id(40).unwrap();
+        let entry = &table.0[1];
         assert_eq!(entry.path, Path::new("/mnt/my photos"));
-        assert_eq!(
-            (entry.kind.as_str(), entry.source.as_str()),
-            ("fuse.cairn", "photos")
-        );
+        assert_eq!((entry.kind.as_str(), entry.source.as_str()), ("fuse.cairn", "photos"));
         assert_eq!((entry.minor, entry.device.as_str()), (55, "0:55"));
         assert!(entry.is_fuse());
     }

@@ -78,13 +78,9 @@ impl Sink for Notifier {
         match change {
             // From 0 to the end: attributes and every page, and a directory's listing.
             Change::Inode(ino) => self.inval_inode(number(ino), 0, 0),
-            Change::Entry { parent, name } => {
-                self.inval_entry(number(parent), OsStr::from_bytes(name))
-            }
+            Change::Entry { parent, name } => self.inval_entry(number(parent), OsStr::from_bytes(name)),
             // Unlike inval_entry this lets inotify see it.
-            Change::Removed { parent, ino, name } => {
-                self.delete(number(parent), number(ino), OsStr::from_bytes(name))
-            }
+            Change::Removed { parent, ino, name } => self.delete(number(parent), number(ino), OsStr::from_bytes(name)),
         }
     }
 }
@@ -96,15 +92,9 @@ impl Invalidator {
     }
 
     fn start_with(sink: impl Sink) -> io::Result<(Self, JoinHandle<()>)> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            work: Condvar::new(),
-            room: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), room: Condvar::new() });
         let own = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("cairn-notify".into())
-            .spawn(move || own.run(&sink))?;
+        let thread = thread::Builder::new().name("cairn-notify".into()).spawn(move || own.run(&sink))?;
         Ok((Self { shared }, thread))
     }
 
@@ -187,26 +177,17 @@ mod tests {
         }
     }
 
-    fn gate() -> (
-        Invalidator,
-        JoinHandle<()>,
-        mpsc::Sender<()>,
-        mpsc::Receiver<Change>,
-    ) {
+    fn gate() -> (Invalidator, JoinHandle<()>, mpsc::Sender<()>, mpsc::Receiver<Change>) {
         let (permit, permits) = mpsc::channel();
         let (sender, receiver) = mpsc::channel();
-        let (invalidator, thread) =
-            Invalidator::start_with(Gate(sender, Mutex::new(permits))).unwrap();
+        let (invalidator, thread) = Invalidator::start_with(Gate(sender, Mutex::new(permits))).unwrap();
         (invalidator, thread, permit, receiver)
     }
 
     #[test]
     fn changes_of_one_inode_that_wait_are_sent_once() {
         let (invalidator, thread, permits, seen) = gate();
-        let other = Change::Entry {
-            parent: Ino::ROOT,
-            name: Bytes::from_static(b"a"),
-        };
+        let other = Change::Entry { parent: Ino::ROOT, name: Bytes::from_static(b"a") };
         invalidator.changed(Change::Inode(Ino::new(9)));
         for _ in 0..100 {
             invalidator.changed(Change::Inode(Ino::new(7)));
@@ -231,10 +212,7 @@ mod tests {
             (0..PENDING_MAX as u64 + 2).for_each(|n| teller.changed(Change::Inode(Ino::new(n))));
             done.send(()).unwrap();
         });
-        assert!(
-            ended.recv_timeout(Duration::from_millis(100)).is_err(),
-            "a full set makes the teller wait"
-        );
+        assert!(ended.recv_timeout(Duration::from_millis(100)).is_err(), "a full set makes the teller wait");
         invalidator.close();
         ended.recv_timeout(Duration::from_secs(10)).unwrap();
         telling.join().unwrap();

@@ -20,7 +20,7 @@ pub const WORKERS_MAX: usize = 64;
 
 /// Read-ahead window that root sets after mounting: one request of the largest size. Measured, the default of 128 KiB
 /// halves cold sequential reading and 4 MiB gains nothing over 1 MiB.
-pub const READ_AHEAD_KIB: u32 = 1024;
+pub(super) const READ_AHEAD_KIB: u32 = 1024;
 
 /// Everything that a mount can be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +70,7 @@ impl MountOptions {
     /// # Errors
     /// [`MountError::Option`] names the first word that isn't understood.
     pub fn apply_list(&mut self, list: &str) -> Result<(), MountError> {
-        list.split(',')
-            .filter(|word| !word.is_empty())
-            .try_for_each(|word| self.apply(word))
+        list.split(',').filter(|word| !word.is_empty()).try_for_each(|word| self.apply(word))
     }
 
     fn apply(&mut self, word: &str) -> Result<(), MountError> {
@@ -103,9 +101,7 @@ impl MountOptions {
             ("subtype", Some(SUBTYPE)) => {}
             _ if name.starts_with("x-") => {}
             _ => {
-                return Err(MountError::Option {
-                    option: word.to_owned(),
-                });
+                return Err(MountError::Option { option: word.to_owned() });
             }
         }
         Ok(())
@@ -113,17 +109,12 @@ impl MountOptions {
 
     /// Refuses what could not work before anything is mounted.
     pub(super) fn check(&self) -> Result<(), MountError> {
-        let bad_source =
-            self.source.is_empty() || self.source.bytes().any(|b| b == 0 || b == b'\n');
+        let bad_source = self.source.is_empty() || self.source.bytes().any(|b| b == 0 || b == b'\n');
         if bad_source {
-            return Err(MountError::Option {
-                option: format!("fsname={}", self.source.escape_debug()),
-            });
+            return Err(MountError::Option { option: format!("fsname={}", self.source.escape_debug()) });
         }
         if self.deadline.is_zero() || self.workers_max == 0 {
-            return Err(MountError::Option {
-                option: "deadline=0".to_owned(),
-            });
+            return Err(MountError::Option { option: "deadline=0".to_owned() });
         }
         Ok(())
     }
@@ -179,9 +170,7 @@ impl MountOptions {
 }
 
 fn number(word: &str, text: &str) -> Result<u32, MountError> {
-    text.parse().map_err(|_| MountError::Option {
-        option: word.to_owned(),
-    })
+    text.parse().map_err(|_| MountError::Option { option: word.to_owned() })
 }
 
 #[cfg(test)]
@@ -189,10 +178,7 @@ mod tests {
     use super::*;
 
     fn plain() -> MountOptions {
-        MountOptions {
-            allow_other: false,
-            ..MountOptions::new("photos")
-        }
+        MountOptions { allow_other: false, ..MountOptions::new("photos") }
     }
 
     #[test]
@@ -211,32 +197,19 @@ mod tests {
         );
         let mut options = plain();
         options.apply_list("allow_other,max_read=65536").unwrap();
-        assert!(
-            options
-                .data(7, 0o40000, 0, 0)
-                .ends_with(",allow_other,max_read=65536")
-        );
+        assert!(options.data(7, 0o40000, 0, 0).ends_with(",allow_other,max_read=65536"));
     }
 
     #[test]
     fn helper_list_escapes_commas_of_the_source() {
-        let options = MountOptions {
-            source: "a,b\\c".into(),
-            ..plain()
-        };
-        assert!(
-            options
-                .helper_list()
-                .starts_with("fsname=a\\,b\\\\c,subtype=cairn,")
-        );
+        let options = MountOptions { source: "a,b\\c".into(), ..plain() };
+        assert!(options.helper_list().starts_with("fsname=a\\,b\\\\c,subtype=cairn,"));
     }
 
     #[test]
     fn words_of_fstab_are_accepted_and_unknown_words_are_named() {
         let mut options = plain();
-        options
-            .apply_list("rw,noatime,nofail,x-systemd.automount,_netdev,,deadline=5")
-            .unwrap();
+        options.apply_list("rw,noatime,nofail,x-systemd.automount,_netdev,,deadline=5").unwrap();
         assert!(!options.atime);
         assert_eq!(options.deadline, Duration::from_secs(5));
         let error = options.apply_list("ro,writeback").unwrap_err();
@@ -245,22 +218,8 @@ mod tests {
 
     #[test]
     fn a_source_that_would_break_the_mount_table_is_refused() {
-        assert!(
-            MountOptions {
-                source: "a\nb".into(),
-                ..plain()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            MountOptions {
-                source: String::new(),
-                ..plain()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(MountOptions { source: "a\nb".into(), ..plain() }.check().is_err());
+        assert!(MountOptions { source: String::new(), ..plain() }.check().is_err());
         assert!(plain().check().is_ok());
     }
 }

@@ -32,11 +32,7 @@ pub(super) struct PoolLimits {
 
 impl PoolLimits {
     pub(super) fn new(workers_max: usize) -> Self {
-        Self {
-            workers_max,
-            queue_max: QUEUE_MAX,
-            idle: IDLE,
-        }
+        Self { workers_max, queue_max: QUEUE_MAX, idle: IDLE }
     }
 }
 
@@ -62,15 +58,8 @@ struct State {
 
 impl Pool {
     pub(super) fn new(limits: PoolLimits) -> Self {
-        let shared = Shared {
-            limits,
-            state: Mutex::default(),
-            work: Condvar::new(),
-            ended: Condvar::new(),
-        };
-        Self {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { limits, state: Mutex::default(), work: Condvar::new(), ended: Condvar::new() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Queues a job, or hands it back when the pool is full or closing.
@@ -91,9 +80,7 @@ impl Pool {
     /// One thread more. Without any thread the job can't stay queued; with some, they will come to it.
     fn start_worker(&self, state: &mut State) -> Result<(), Job> {
         let shared = Arc::clone(&self.shared);
-        let spawned = thread::Builder::new()
-            .name("cairn-worker".into())
-            .spawn(move || shared.work());
+        let spawned = thread::Builder::new().name("cairn-worker".into()).spawn(move || shared.work());
         match spawned {
             Ok(_) => state.workers += 1,
             Err(error) => {
@@ -178,11 +165,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(10);
 
     fn small(workers_max: usize, queue_max: usize) -> Pool {
-        Pool::new(PoolLimits {
-            workers_max,
-            queue_max,
-            idle: Duration::from_millis(50),
-        })
+        Pool::new(PoolLimits { workers_max, queue_max, idle: Duration::from_millis(50) })
     }
 
     /// Occupies a worker until the sender is dropped.
@@ -205,14 +188,9 @@ mod tests {
         let (sender, receiver) = mpsc::channel();
         for n in 0..4 {
             let sender = sender.clone();
-            assert!(
-                pool.submit(Box::new(move || sender.send(n).unwrap()))
-                    .is_ok()
-            );
+            assert!(pool.submit(Box::new(move || sender.send(n).unwrap())).is_ok());
         }
-        let mut seen: Vec<_> = (0..4)
-            .map(|_| receiver.recv_timeout(SOON).unwrap())
-            .collect();
+        let mut seen: Vec<_> = (0..4).map(|_| receiver.recv_timeout(SOON).unwrap()).collect();
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2, 3]);
     }
@@ -221,10 +199,7 @@ mod tests {
     fn a_full_queue_hands_the_job_back() {
         let pool = small(1, 1);
         let plug = plug(&pool);
-        assert!(
-            pool.submit(Box::new(|| {})).is_ok(),
-            "the queue has one place"
-        );
+        assert!(pool.submit(Box::new(|| {})).is_ok(), "the queue has one place");
         assert!(pool.submit(Box::new(|| {})).is_err(), "and no second");
         drop(plug);
         assert_eq!(pool.close(SOON), 0);
@@ -260,10 +235,7 @@ mod tests {
         assert!(pool.submit(Box::new(move || drop(held))).is_ok());
         assert_eq!(pool.close(Duration::from_millis(20)), 1);
         assert_eq!(Arc::strong_count(&token), 1, "the queued job is gone");
-        assert!(
-            pool.submit(Box::new(|| {})).is_err(),
-            "a closed pool takes nothing"
-        );
+        assert!(pool.submit(Box::new(|| {})).is_err(), "a closed pool takes nothing");
         drop(plug);
         assert_eq!(pool.close(SOON), 0);
     }
@@ -273,10 +245,7 @@ mod tests {
         let pool = small(1, 8);
         assert!(pool.submit(Box::new(|| panic!("on purpose"))).is_ok());
         let (sender, receiver) = mpsc::channel();
-        assert!(
-            pool.submit(Box::new(move || sender.send(()).unwrap()))
-                .is_ok()
-        );
+        assert!(pool.submit(Box::new(move || sender.send(()).unwrap())).is_ok());
         receiver.recv_timeout(SOON).unwrap();
     }
 }

@@ -130,13 +130,7 @@ impl Answer for fuser::ReplyCreate {
     type Value = (Attr, Handle);
 
     fn send(self, _: &Desk, (attr, handle): (Attr, Handle)) {
-        self.created(
-            &ttl(attr.ino),
-            &to_kernel(&attr),
-            GENERATION,
-            FileHandle(handle.0),
-            open_flags(),
-        );
+        self.created(&ttl(attr.ino), &to_kernel(&attr), GENERATION, FileHandle(handle.0), open_flags());
     }
 
     fn refuse(self, error: &FsError) {
@@ -155,11 +149,8 @@ impl Answer for fuser::ReplyCreate {
 /// Answers an `opendir`, which the volume needn't hear of. Listings are cached like everything else, but for snapshots:
 /// their directory grows by the clock.
 pub(super) fn open_directory(reply: fuser::ReplyOpen, ino: Ino) {
-    let flags = if is_snapshot(ino) {
-        FopenFlags::empty()
-    } else {
-        FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE
-    };
+    let flags =
+        if is_snapshot(ino) { FopenFlags::empty() } else { FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE };
     reply.opened(FileHandle(0), flags);
 }
 
@@ -231,12 +222,7 @@ impl Answer for fuser::ReplyDirectory {
     fn send(mut self, desk: &Desk, items: Vec<DirItem>) {
         let full = |item: &DirItem| {
             let name = OsStr::from_bytes(&item.name);
-            self.add(
-                INodeNo(item.ino.get()),
-                item.cookie,
-                kind_to_kernel(item.kind),
-                name,
-            )
+            self.add(INodeNo(item.ino.get()), item.cookie, kind_to_kernel(item.kind), name)
         };
         let fitted = items.iter().position(full).unwrap_or(items.len());
         desk.names.learn(items.len(), fitted);
@@ -255,14 +241,7 @@ impl Answer for fuser::ReplyDirectoryPlus {
         let full = |item: &DirItem| {
             let name = OsStr::from_bytes(&item.name);
             let attr = item.attr.as_ref().map_or_else(|| bare(item), to_kernel);
-            self.add(
-                attr.ino,
-                item.cookie,
-                name,
-                &ttl(item.ino),
-                &attr,
-                GENERATION,
-            )
+            self.add(attr.ino, item.cookie, name, &ttl(item.ino), &attr, GENERATION)
         };
         let fitted = items.iter().position(full).unwrap_or(items.len());
         desk.entries.learn(items.len(), fitted);
@@ -281,18 +260,11 @@ impl Answer for fuser::ReplyDirectoryPlus {
 
 /// `.` and `..`, of which the kernel takes the number and the type, and no reference.
 fn bare(item: &DirItem) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(item.ino.get()),
-        kind: kind_to_kernel(item.kind),
-        ..absent()
-    }
+    FileAttr { ino: INodeNo(item.ino.get()), kind: kind_to_kernel(item.kind), ..absent() }
 }
 
 fn give_back(desk: &Desk, items: Vec<DirItem>) {
     desk.tell("forget", |ops| {
-        items
-            .iter()
-            .filter(|item| item.attr.is_some())
-            .for_each(|item| ops.forget(item.ino, 1));
+        items.iter().filter(|item| item.attr.is_some()).for_each(|item| ops.forget(item.ino, 1));
     });
 }

@@ -49,7 +49,7 @@ impl End {
         self.changed.notify_all();
     }
 
-    fn is_set(&self) -> bool {
+    pub(super) fn is_set(&self) -> bool {
         *self.ended.lock()
     }
 
@@ -113,9 +113,7 @@ impl Mount {
     }
 
     fn parts(&self) -> &Parts {
-        self.parts
-            .as_ref()
-            .expect("present until unmount or drop takes it along with self")
+        self.parts.as_ref().expect("present until unmount or drop takes it along with self")
     }
 
     /// The mount point, in canonical form.
@@ -151,10 +149,7 @@ impl Mount {
     /// Syncs and unmounts. Always ends, and the mount point is free afterwards even if files in it are open; see
     /// [`Unmounted`] for what could not be done nicely.
     pub fn unmount(mut self) -> Unmounted {
-        let parts = self
-            .parts
-            .take()
-            .expect("present until unmount or drop takes it along with self");
+        let parts = self.parts.take().expect("present until unmount or drop takes it along with self");
         teardown::unmount(parts)
     }
 }
@@ -171,9 +166,8 @@ impl Drop for Mount {
 impl Spot {
     /// Right after mounting, what lies on top at the path is ours.
     fn find(path: PathBuf, means: Means) -> Self {
-        let entry = MountTable::read()
-            .ok()
-            .and_then(|table| table.top_at(&path).filter(|entry| entry.is_fuse()).cloned());
+        let entry =
+            MountTable::read().ok().and_then(|table| table.top_at(&path).filter(|entry| entry.is_fuse()).cloned());
         Self { path, means, entry }
     }
 }
@@ -190,36 +184,27 @@ fn serve(desk: &Arc<Desk>, device: std::os::fd::OwnedFd, spot: &Spot) -> Result<
     // the kernel makes in its own name.
     let session = Session::from_fd(dispatcher, device, SessionACL::All, config)
         .map_err(MountError::io("start a session on", path))?;
-    let (invalidator, notifier) = Invalidator::start(session.notifier())
-        .map_err(MountError::io("start threads for", path))?;
+    let (invalidator, notifier) =
+        Invalidator::start(session.notifier()).map_err(MountError::io("start threads for", path))?;
     let end = Arc::new(End::default());
     let session = run(session, spot.clone(), Arc::clone(&end))
         .inspect_err(|_| invalidator.close())
         .map_err(MountError::io("start threads for", path))?;
     widen_read_ahead(spot);
-    Ok(Parts {
-        spot: spot.clone(),
-        desk: Arc::clone(desk),
-        end,
-        invalidator,
-        session,
-        notifier,
-    })
+    Ok(Parts { spot: spot.clone(), desk: Arc::clone(desk), end, invalidator, session, notifier })
 }
 
 /// Runs the library's loop until the kernel hangs up. If it ends in any other way no one would answer any more: then
 /// everyone who waits must get an error rather than wait for ever.
 fn run(session: Session<Dispatcher>, spot: Spot, end: Arc<End>) -> std::io::Result<JoinHandle<()>> {
-    thread::Builder::new()
-        .name("cairn-mount".into())
-        .spawn(move || {
-            if let Err(error) = session.run() {
-                tracing::error!(%error, path = %spot.path.display(), "the session failed");
-                teardown::abort(&spot);
-                teardown::detach(&spot);
-            }
-            end.set();
-        })
+    thread::Builder::new().name("cairn-mount".into()).spawn(move || {
+        if let Err(error) = session.run() {
+            tracing::error!(%error, path = %spot.path.display(), "the session failed");
+            teardown::abort(&spot);
+            teardown::detach(&spot);
+        }
+        end.set();
+    })
 }
 
 /// Only root may, and only the kernel's default is lost otherwise.

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
@@ -30,8 +31,7 @@ const DEAD_MAX: usize = 64;
 pub fn prepare(path: &Path, guarded: &[PathBuf]) -> Result<PathBuf, MountError> {
     let path = canonical(path)?;
     clear_dead(&path)?;
-    let metadata =
-        std::fs::symlink_metadata(&path).map_err(|source| absent_or("stat", &path, source))?;
+    let metadata = std::fs::symlink_metadata(&path).map_err(|source| absent_or("stat", &path, source))?;
     if !metadata.is_dir() {
         return Err(MountError::NotDirectory { path });
     }
@@ -48,25 +48,16 @@ pub fn prepare(path: &Path, guarded: &[PathBuf]) -> Result<PathBuf, MountError> 
 
 fn absent_or(op: &'static str, path: &Path, source: io::Error) -> MountError {
     if source.kind() == io::ErrorKind::NotFound {
-        MountError::Absent {
-            path: path.to_owned(),
-        }
+        MountError::Absent { path: path.to_owned() }
     } else {
-        MountError::Io {
-            op,
-            path: path.to_owned(),
-            source,
-        }
+        MountError::Io { op, path: path.to_owned(), source }
     }
 }
 
 /// The path as the mount table has it. The last component may be a dead mount, so only its parent is resolved, unless it
 /// is a link or ends in `..`.
 fn canonical(path: &Path) -> Result<PathBuf, MountError> {
-    let whole = |path: &Path| {
-        path.canonicalize()
-            .map_err(|source| absent_or("resolve", path, source))
-    };
+    let whole = |path: &Path| path.canonicalize().map_err(|source| absent_or("resolve", path, source));
     let Some(name) = path.file_name() else {
         return whole(path);
     };
@@ -75,10 +66,7 @@ fn canonical(path: &Path) -> Result<PathBuf, MountError> {
         Some(parent) => parent,
         None => return whole(path),
     };
-    let joined = parent
-        .canonicalize()
-        .map_err(|source| absent_or("resolve", parent, source))?
-        .join(name);
+    let joined = parent.canonicalize().map_err(|source| absent_or("resolve", parent, source))?.join(name);
     let known = MountTable::read().is_ok_and(|table| table.top_at(&joined).is_some());
     if known { Ok(joined) } else { whole(&joined) }
 }
@@ -102,9 +90,7 @@ fn clear_dead(path: &Path) -> Result<(), MountError> {
         tracing::warn!(path = %path.display(), source = entry.source, "detaching a dead mount");
         detach(path)?;
     }
-    Err(MountError::Silent {
-        path: path.to_owned(),
-    })
+    Err(MountError::Silent { path: path.to_owned() })
 }
 
 /// Whether the mount at the path may be detached.
@@ -115,11 +101,7 @@ fn judge(path: &Path, entry: &MountEntry, life: Life) -> Result<(), MountError> 
         Life::Dead if is_ours(entry) => Ok(()),
         Life::Dead => Err(MountError::DeadStranger { path, kind }),
         Life::Silent => Err(MountError::Silent { path }),
-        Life::Alive => Err(MountError::Mounted {
-            path,
-            kind,
-            source_name: entry.source.clone(),
-        }),
+        Life::Alive => Err(MountError::Mounted { path, kind, source_name: entry.source.clone() }),
     }
 }
 
@@ -127,17 +109,24 @@ fn is_ours(entry: &MountEntry) -> bool {
     entry.kind.strip_prefix("fuse.") == Some(SUBTYPE)
 }
 
-/// Only FUSE mounts are touched: others don't die, and network filesystems may hang.
+/// Only FUSE mounts are touched: others don't die, and network filesystems may hang. The question must reach the other end:
+/// of a dead mount too the kernel knows, for as long as it was told, what a plain `stat` asks.
 fn probe(path: &Path, entry: &MountEntry) -> Life {
     if !entry.is_fuse() {
         return Life::Alive;
     }
     let own = path.to_owned();
-    match within("cairn-probe", PROBE, move || rustix::fs::stat(&own)) {
+    let ask = move || statx(CWD, own, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS);
+    match within("cairn-probe", PROBE, ask) {
         None => Life::Silent,
         Some(Err(Errno::NOTCONN | Errno::CONNABORTED)) => Life::Dead,
         Some(_) => Life::Alive,
     }
+}
+
+/// Whether nobody answers at a FUSE mount any more, for good.
+pub(super) fn is_dead(path: &Path, entry: &MountEntry) -> bool {
+    probe(path, entry) == Life::Dead
 }
 
 fn detach(path: &Path) -> Result<(), MountError> {
@@ -166,8 +155,7 @@ fn check_apart(path: &Path, store: &Path) -> Result<(), MountError> {
 
 fn has_ancestor(path: &Path, ancestor: &Path) -> bool {
     let wanted = identity(ancestor);
-    path.ancestors()
-        .any(|place| place == ancestor || (wanted.is_some() && identity(place) == wanted))
+    path.ancestors().any(|place| place == ancestor || (wanted.is_some() && identity(place) == wanted))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
@@ -201,10 +189,7 @@ mod tests {
         let (_dir, path) = dir();
         std::fs::create_dir_all(path.join("a/b")).unwrap();
         std::os::unix::fs::symlink(path.join("a/b"), path.join("link")).unwrap();
-        assert_eq!(
-            prepare(&path.join("a/../a/b"), &[]).unwrap(),
-            path.join("a/b")
-        );
+        assert_eq!(prepare(&path.join("a/../a/b"), &[]).unwrap(), path.join("a/b"));
         assert_eq!(prepare(&path.join("link"), &[]).unwrap(), path.join("a/b"));
     }
 
@@ -225,23 +210,11 @@ mod tests {
         let (store, inside) = (path.join("store"), path.join("store/blocks/mnt"));
         std::fs::create_dir_all(&inside).unwrap();
         let guarded = [store.clone()];
-        assert!(matches!(
-            prepare(&inside, &guarded),
-            Err(MountError::InsideStore { .. })
-        ));
-        assert!(matches!(
-            prepare(&store, &guarded),
-            Err(MountError::InsideStore { .. })
-        ));
-        assert!(matches!(
-            prepare(&path, &guarded),
-            Err(MountError::HoldsStore { .. })
-        ));
+        assert!(matches!(prepare(&inside, &guarded), Err(MountError::InsideStore { .. })));
+        assert!(matches!(prepare(&store, &guarded), Err(MountError::InsideStore { .. })));
+        assert!(matches!(prepare(&path, &guarded), Err(MountError::HoldsStore { .. })));
         std::fs::create_dir(path.join("store2")).unwrap();
-        assert!(
-            prepare(&path.join("store2"), &guarded).is_ok(),
-            "a common prefix of names is no relation"
-        );
+        assert!(prepare(&path.join("store2"), &guarded).is_ok(), "a common prefix of names is no relation");
     }
 
     #[test]
@@ -257,9 +230,6 @@ mod tests {
 
     #[test]
     fn the_root_of_the_machine_is_a_living_mount() {
-        assert!(matches!(
-            prepare(Path::new("/"), &[]),
-            Err(MountError::Mounted { .. })
-        ));
+        assert!(matches!(prepare(Path::new("/"), &[]), Err(MountError::Mounted { .. })));
     }
 }

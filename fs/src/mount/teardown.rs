@@ -12,11 +12,13 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use super::bounded::within;
+use super::connection;
 use super::desk::Desk;
 use super::device::{Means, unmount_by_helper};
 use super::error::MountError;
 use super::mountinfo::MountTable;
-use super::session::{Parts, Spot};
+use super::session::{End, Parts, Spot};
+use super::takeover::is_dead;
 use crate::error::FsError;
 
 /// Programs that keep files open get this long before their files are taken from them.
@@ -39,37 +41,21 @@ pub struct Unmounted {
 }
 
 pub(super) fn unmount(parts: Parts) -> Unmounted {
-    let Parts {
-        spot,
-        desk,
-        end,
-        invalidator,
-        session,
-        notifier,
-    } = parts;
+    let Parts { spot, desk, end, invalidator, session, notifier } = parts;
     let first = sync(&desk);
     invalidator.close();
-    let busy = detach_in_order(&spot);
-    let aborted = !end.wait(Some(GRACE)) && {
-        abort(&spot);
-        true
-    };
-    end.wait(Some(JOIN));
-    join("session", session);
+    let busy = detach_in_order(&spot, &end);
+    let aborted = !end.wait(Some(GRACE)) && abort(&spot);
+    if end.is_set() || (aborted && end.wait(Some(JOIN))) {
+        join("session", session);
+    } else {
+        tracing::warn!("files are still open; they are served until this process ends");
+    }
     join("notifier", notifier);
     let stuck = desk.close(JOIN);
     // A first sync that ran into its bound would only do so again.
-    let synced = if matches!(first, Err(FsError::TimedOut)) {
-        first
-    } else {
-        sync(&desk)
-    };
-    Unmounted {
-        busy,
-        aborted,
-        stuck,
-        synced,
-    }
+    let synced = if matches!(first, Err(FsError::TimedOut)) { first } else { sync(&desk) };
+    Unmounted { busy, aborted, stuck, synced }
 }
 
 /// Makes everything durable, or gives up at the deadline of any other operation.
@@ -79,8 +65,8 @@ fn sync(desk: &Desk) -> Result<(), FsError> {
 }
 
 /// Unmounts, and lazily when files are open; returns whether they were.
-fn detach_in_order(spot: &Spot) -> bool {
-    if !is_on_top(spot) {
+fn detach_in_order(spot: &Spot, end: &End) -> bool {
+    if !is_on_top(spot, end.is_set()) {
         return false;
     }
     match take_out(spot, false) {
@@ -94,9 +80,9 @@ fn detach_in_order(spot: &Spot) -> bool {
     }
 }
 
-/// Takes our mount out of the tree even if it is in use. Whatever is mounted there instead is left alone.
+/// Takes our mount out of the tree even if it is in use. For as long as the session lives.
 pub(super) fn detach(spot: &Spot) {
-    if !is_on_top(spot) {
+    if !is_on_top(spot, false) {
         return;
     }
     if let Err(error) = take_out(spot, true) {
@@ -118,13 +104,15 @@ fn take_out(spot: &Spot, lazy: bool) -> Result<(), MountError> {
     }
 }
 
-/// Whether what a path-based unmount would take away is the mount that we made.
-fn is_on_top(spot: &Spot) -> bool {
+/// Whether a path-based unmount would take away the mount that we made, and not one that someone else made there since.
+/// Mount ids and device numbers are used again, but a device number not before its filesystem is gone, and with it our
+/// session. After that only a dead mount can be ours: one whose connection was aborted.
+fn is_on_top(spot: &Spot, session_ended: bool) -> bool {
     let Some(own) = &spot.entry else {
-        return true; // We never saw it in the table; the call itself will say.
+        return !session_ended; // We never saw it in the table; the call itself will say.
     };
     match MountTable::read() {
-        Ok(table) => table.top_at(&spot.path).is_some_and(|top| top.id == own.id),
+        Ok(table) => table.top_at(&spot.path) == Some(own) && (!session_ended || is_dead(&spot.path, own)),
         Err(error) => {
             tracing::warn!(%error, "the mount table can't be read");
             false
@@ -144,16 +132,15 @@ fn write_mapped(spot: &Spot) {
     }
 }
 
-/// Ends the connection: every request, waiting or to come, fails.
-pub(super) fn abort(spot: &Spot) {
-    let Some(entry) = &spot.entry else { return };
-    let knob = format!("/sys/fs/fuse/connections/{}/abort", entry.minor);
-    match std::fs::write(&knob, "1") {
-        Ok(()) => {
-            tracing::warn!(path = %spot.path.display(), "files were still open; they fail from now on")
-        }
-        Err(error) => tracing::debug!(%error, knob, "the connection can't be aborted, or is gone"),
-    }
+/// Ends the connection: every request, waiting or to come, fails. Returns whether that was possible: ordinary users can't
+/// on machines where the control filesystem isn't mounted.
+pub(super) fn abort(spot: &Spot) -> bool {
+    let Some(entry) = &spot.entry else { return false };
+    let path = spot.path.display();
+    connection::abort(entry.minor)
+        .inspect(|()| tracing::warn!(%path, "connection aborted; files still open fail from now on"))
+        .inspect_err(|error| tracing::debug!(%path, %error, "the connection can't be aborted"))
+        .is_ok()
 }
 
 /// Joins a thread that should be ending, if it does in time.

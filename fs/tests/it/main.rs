@@ -1,0 +1,3 @@
+//! The crate judged from outside, in one binary.
+
+mod mount;
