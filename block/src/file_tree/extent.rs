@@ -64,11 +64,9 @@ impl Extent {
         Some(match self {
             Extent::Hole { .. } => Extent::Hole { len },
             // Both numbers are within the extent's own `u32` length.
-            Extent::Chunk { chunk_off, chunk, .. } => Extent::Chunk {
-                len: len as u32,
-                chunk_off: chunk_off + range.start as u32,
-                chunk: chunk.clone(),
-            },
+            Extent::Chunk { chunk_off, chunk, .. } => {
+                Extent::Chunk { len: len as u32, chunk_off: chunk_off + range.start as u32, chunk: chunk.clone() }
+            }
         })
     }
 

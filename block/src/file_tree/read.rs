@@ -7,11 +7,7 @@ use super::{Extent, FileNode, FileRoot, load_child, load_root};
 use crate::tree::Nodes;
 
 /// The extents that overlap a range of a file, whole, each with its offset in the file.
-pub fn extents<N: Nodes>(
-    nodes: &mut N,
-    root: &FileRoot,
-    range: Range<u64>,
-) -> Result<Vec<(u64, Extent)>, N::Error> {
+pub fn extents<N: Nodes>(nodes: &mut N, root: &FileRoot, range: Range<u64>) -> Result<Vec<(u64, Extent)>, N::Error> {
     let mut found = Vec::new();
     if !range.is_empty() {
         let node = load_root(nodes, root)?;

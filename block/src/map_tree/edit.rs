@@ -97,11 +97,7 @@ impl<N: Nodes, S: Sink<Error = N::Error>> Editor<'_, N, S> {
         }
     }
 
-    fn children<K: AsRef<[u8]>>(
-        &mut self,
-        node: &MapNode,
-        mut changes: &[(K, Option<Bytes>)],
-    ) -> Result<(), N::Error> {
+    fn children<K: AsRef<[u8]>>(&mut self, node: &MapNode, mut changes: &[(K, Option<Bytes>)]) -> Result<(), N::Error> {
         let level = node.level() - 1;
         for index in 0..node.len() {
             // What lies beyond the last key goes to the last child.
@@ -127,11 +123,7 @@ impl<N: Nodes, S: Sink<Error = N::Error>> Editor<'_, N, S> {
     }
 
     /// Merges the entries of a leaf with the changes.
-    fn leaf<K: AsRef<[u8]>>(
-        &mut self,
-        leaf: &MapNode,
-        mut changes: &[(K, Option<Bytes>)],
-    ) -> Result<(), N::Error> {
+    fn leaf<K: AsRef<[u8]>>(&mut self, leaf: &MapNode, mut changes: &[(K, Option<Bytes>)]) -> Result<(), N::Error> {
         for index in 0..leaf.len() {
             let key = leaf.key(index);
             let before = changes.iter().take_while(|(changed, _)| changed.as_ref() < key).count();

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::frame::HEADER_BYTES;
 use super::{Sink, boundary};
+use crate::chunk::Kind;
 use crate::limits::NODE_BYTES_MAX;
 use crate::reference::Ref;
-use crate::chunk::Kind;
 
 /// What an inner item tells about the subtree behind its ref.
 pub(crate) trait Summary: Default {

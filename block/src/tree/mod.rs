@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::chunk::Kind;
 use crate::file_tree::FileNode;
 use crate::id::BlockId;
 use crate::map_tree::MapNode;
 use crate::reference::Ref;
-use crate::chunk::Kind;
 
 /// Whence the algorithms take nodes.
 pub trait Nodes {
