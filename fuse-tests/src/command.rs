@@ -23,11 +23,7 @@ pub fn is_root() -> bool {
 /// A command in `dir`, with the environment that makes others' output the same everywhere.
 pub fn command(dir: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    command
-        .current_dir(dir)
-        .env("LC_ALL", "C")
-        .env("TZ", "UTC")
-        .stdin(Stdio::null());
+    command.current_dir(dir).env("LC_ALL", "C").env("TZ", "UTC").stdin(Stdio::null());
     command
 }
 
@@ -47,12 +43,7 @@ pub fn python(dir: &Path, program: &str) -> String {
 #[track_caller]
 pub fn succeed(command: &mut Command) -> String {
     let output = run(command);
-    assert!(
-        output.status.success(),
-        "{command:?} ended with {}\n{}",
-        ending(&output),
-        transcript(&output)
-    );
+    assert!(output.status.success(), "{command:?} ended with {}\n{}", ending(&output), transcript(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -65,10 +56,7 @@ pub fn run(command: &mut Command) -> Output {
 /// As [`run`], with another limit.
 #[track_caller]
 pub fn run_for(command: &mut Command, patience: Duration) -> Output {
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}"));
     let pid = child.id();
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -79,10 +67,7 @@ pub fn run_for(command: &mut Command, patience: Duration) -> Output {
         if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
-        panic!(
-            "{command:?} was still running after {:?}",
-            started.elapsed()
-        );
+        panic!("{command:?} was still running after {:?}", started.elapsed());
     };
     let _ = reader.join();
     output.unwrap_or_else(|e| panic!("can't wait for {command:?}: {e}"))
@@ -91,8 +76,7 @@ pub fn run_for(command: &mut Command, patience: Duration) -> Output {
 /// Both streams of a finished program, for a panic message.
 pub fn transcript(output: &Output) -> String {
     let streams = [("stdout", &output.stdout), ("stderr", &output.stderr)];
-    let shown =
-        streams.map(|(name, bytes)| format!("--- {name}\n{}", String::from_utf8_lossy(bytes)));
+    let shown = streams.map(|(name, bytes)| format!("--- {name}\n{}", String::from_utf8_lossy(bytes)));
     shown.join("\n")
 }
 

@@ -24,11 +24,7 @@ impl Ground {
     pub fn new() -> Ground {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let (base, node) = base();
-        let dir = base.join(format!(
-            "ground-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let dir = base.join(format!("ground-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
         std::fs::create_dir(&dir).unwrap_or_else(|e| panic!("can't create {}: {e}", dir.display()));
         Ground { dir, _node: node }
     }
@@ -82,9 +78,7 @@ fn base() -> (PathBuf, Option<Arc<Node>>) {
         return (PathBuf::from(dir), None);
     }
     static SHARED: Mutex<Weak<Node>> = Mutex::new(Weak::new());
-    let mut shared = SHARED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let node = shared.upgrade().unwrap_or_else(|| Arc::new(Node::start()));
     *shared = Arc::downgrade(&node);
     (node.mount(), Some(node))

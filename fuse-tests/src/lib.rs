@@ -17,6 +17,7 @@ pub mod random;
 pub mod report;
 pub mod scale;
 pub mod scratch;
+pub mod speed;
 pub mod toolbox;
 pub mod tree;
 

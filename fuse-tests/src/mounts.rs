@@ -29,26 +29,16 @@ pub fn at(path: &Path) -> Option<Mount> {
 
 /// The mounts on `path` and below it, topmost first.
 pub fn below(path: &Path) -> Vec<Mount> {
-    all()
-        .into_iter()
-        .rev()
-        .filter(|mount| mount.path.starts_with(path))
-        .collect()
+    all().into_iter().rev().filter(|mount| mount.path.starts_with(path)).collect()
 }
 
 /// Takes a mount away: first its connection, so that nobody waits in it for ever, then its place in the tree.
 pub fn remove(mount: &Mount) {
     if mount.kind.starts_with("fuse") {
-        let _ = std::fs::write(
-            format!("/sys/fs/fuse/connections/{}/abort", mount.minor),
-            "1",
-        );
+        let _ = std::fs::write(format!("/sys/fs/fuse/connections/{}/abort", mount.minor), "1");
     }
     if rustix::mount::unmount(&mount.path, rustix::mount::UnmountFlags::DETACH).is_err() {
-        let _ = Command::new("fusermount3")
-            .arg("-uz")
-            .arg(&mount.path)
-            .output();
+        let _ = Command::new("fusermount3").arg("-uz").arg(&mount.path).output();
     }
 }
 
@@ -59,12 +49,7 @@ fn parse(line: &str) -> Option<Mount> {
     let path = PathBuf::from(unescape(left.nth(1)?));
     let mut right = right.split(' ');
     let kind = right.next()?.to_owned();
-    Some(Mount {
-        path,
-        kind,
-        source: unescape(right.next()?),
-        minor,
-    })
+    Some(Mount { path, kind, source: unescape(right.next()?), minor })
 }
 
 /// The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
@@ -72,10 +57,7 @@ fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        match part
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
-        {
+        match part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             Some(byte) => {
                 plain.push(char::from(byte));
                 plain.push_str(&part[3..]);
@@ -92,13 +74,9 @@ mod tests {
 
     #[test]
     fn a_line_with_escapes_is_read() {
-        let line =
-            "98 27 0:46 / /tmp/a\\040b rw,nosuid shared:5 - fuse.cairn my\\040volume rw,user_id=0";
+        let line = "98 27 0:46 / /tmp/a\\040b rw,nosuid shared:5 - fuse.cairn my\\040volume rw,user_id=0";
         let mount = parse(line).expect("a mount");
         assert_eq!(mount.path, Path::new("/tmp/a b"));
-        assert_eq!(
-            (mount.kind.as_str(), mount.source.as_str(), mount.minor),
-            ("fuse.cairn", "my volume", 46)
-        );
+        assert_eq!((mount.kind.as_str(), mount.source.as_str(), mount.minor), ("fuse.cairn", "my volume", 46));
     }
 }

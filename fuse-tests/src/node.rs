@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::tree::Tree;
 use crate::{Scale, Scratch, command, mounts};
 
 /// A start that takes longer is a failure; the bar itself (2 s) is judged where it is measured.
@@ -68,19 +69,12 @@ impl Node {
             Some(from) => copy_home(from, &home),
             None => std::fs::create_dir(&home).expect("a home"),
         }
-        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755))
-            .expect("chmod of our own directory");
+        std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o755)).expect("chmod of our own directory");
         let process = Process::default();
-        let patience = setup.patience.unwrap_or_else(|| {
-            Scale::pick(Duration::from_secs(600), Duration::from_secs(6 * 3600))
-        });
+        let patience =
+            setup.patience.unwrap_or_else(|| Scale::pick(Duration::from_secs(600), Duration::from_secs(6 * 3600)));
         let watchdog = Watchdog::over(&process, patience);
-        let node = Node {
-            process,
-            setup,
-            scratch,
-            _watchdog: watchdog,
-        };
+        let node = Node { process, setup, scratch, _watchdog: watchdog };
         node.give_to_user();
         node
     }
@@ -98,6 +92,27 @@ impl Node {
     /// What the node keeps on the disk.
     pub fn data(&self) -> PathBuf {
         self.home().join("data/cairn")
+    }
+
+    /// The part of the store that can be deleted.
+    pub fn index(&self) -> PathBuf {
+        self.data().join("own/index")
+    }
+
+    /// The part of the store that is the truth.
+    pub fn log_folder(&self) -> PathBuf {
+        self.data().join("own/log")
+    }
+
+    /// Everything that the mount shows.
+    #[track_caller]
+    pub fn everything(&self) -> Tree {
+        Tree::of(&self.mount()).unwrap_or_else(|e| panic!("can't read the whole mount: {e}\n{}", self.log()))
+    }
+
+    /// Takes away the mount that a killed node left.
+    pub fn unmount_dead(&self) {
+        mounts::below(&self.mount()).iter().for_each(mounts::remove);
     }
 
     /// A place outside the node for whatever a test needs besides.
@@ -124,37 +139,42 @@ impl Node {
         let file = File::create(&log).expect("a log in our own scratch");
         let errors = file.try_clone().expect("a second handle of the log");
         let mut command = self.cairn(&["up"]);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .spawn();
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         self.process.child = Some(child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")));
         self.process.publish();
         while !is_ready(&self.mount()) {
             if !self.process.is_running() || started.elapsed() > START_PATIENCE {
                 self.process.kill();
-                return Err(std::fs::read_to_string(&log).unwrap_or_default());
+                return Err(self.log());
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(started.elapsed())
     }
 
+    fn spawn(&self) -> Child {
+        let file = File::create(self.scratch.path().join("up.log")).expect("a log in our own scratch");
+        let errors = file.try_clone().expect("a second handle of the log");
+        let mut command = self.cairn(&["up"]);
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
+        child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}"))
+    }
+
     /// Ends the node the way Ctrl-C does, and insists that it ends well and leaves no mount.
     #[track_caller]
     pub fn down(&mut self) {
         let status = self.process.end(END_PATIENCE);
-        assert!(
-            status.is_some_and(|status| status.success()),
-            "the node ended with {status:?}\n{}",
-            self.log()
-        );
-        assert!(
-            mounts::at(&self.mount()).is_none(),
-            "a mount is left after the end\n{}",
-            self.log()
-        );
+        assert!(status.is_some_and(|status| status.success()), "the node ended with {status:?}\n{}", self.log());
+        assert!(mounts::at(&self.mount()).is_none(), "a mount is left after the end\n{}", self.log());
+    }
+
+    /// Starts the node and kills it a moment later. Whether it was still starting then.
+    pub fn up_and_kill(&mut self, moment: Duration) -> bool {
+        self.process.child = Some(self.spawn());
+        std::thread::sleep(moment);
+        let was_starting = !is_ready(&self.mount());
+        self.kill();
+        was_starting
     }
 
     /// `kill -9`: nothing of the node's memory survives, its dead mount stays.
@@ -188,11 +208,7 @@ impl Node {
             None => Command::new(binary()),
             Some(user) => {
                 let mut command = Command::new("setpriv");
-                command.args([
-                    &format!("--reuid={user}"),
-                    &format!("--regid={user}"),
-                    "--clear-groups",
-                ]);
+                command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
                 command.arg(self.scratch.path().join("cairn"));
                 command
             }
@@ -205,12 +221,8 @@ impl Node {
     /// Puts any program into the node's environment, so that it finds the node and nothing of the tester's.
     pub fn into_home(&self, command: &mut Command) {
         let home = self.home();
-        command
-            .env_clear()
-            .env("HOME", &home)
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .current_dir(self.scratch.path());
+        command.stdin(Stdio::null());
+        command.env_clear().env("HOME", &home).env("LC_ALL", "C").env("TZ", "UTC").current_dir(self.scratch.path());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for (variable, folder) in FOLDERS {
             command.env(variable, home.join(folder));
@@ -220,6 +232,10 @@ impl Node {
             if let Some(value) = std::env::var_os(variable) {
                 command.env(variable, value);
             }
+        }
+        if self.setup.user.is_none() && command::is_root() {
+            // The tests of permissions come as other users.
+            command.env("CAIRN_ALLOW_OTHER", "true");
         }
         command.envs(self.setup.environment.iter().map(|(k, v)| (k, v)));
     }
@@ -246,16 +262,10 @@ impl Node {
 
     /// Resident memory of the node in KiB: `VmRSS`, or `VmHWM` for the peak.
     pub fn memory_kib(&self, line: &str) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
-        let value = status.lines().find_map(|l| {
-            l.strip_prefix(line)?
-                .strip_prefix(':')?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        });
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let value = status
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok());
         value.unwrap_or_else(|| panic!("no {line} of process {}", self.pid()))
     }
 
@@ -263,8 +273,7 @@ impl Node {
         let Some(user) = self.setup.user else { return };
         let copy = self.scratch.path().join("cairn");
         std::fs::copy(binary(), &copy).expect("a copy of the binary that everyone may run");
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))
-            .expect("chmod of our own copy");
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("chmod of our own copy");
         std::os::unix::fs::chown(self.home(), Some(user), Some(user))
             .expect("only root can run a node as another user");
     }
@@ -289,28 +298,18 @@ pub fn binary() -> PathBuf {
     let candidates = own.ancestors().skip(1).take(2).map(|dir| dir.join("cairn"));
     let built = candidates.into_iter().find(|path| path.is_file());
     built.unwrap_or_else(|| {
-        panic!(
-            "no cairn beside {}: run `cargo build --release` first, or set CAIRN_BIN",
-            own.display()
-        )
+        panic!("no cairn beside {}: run `cargo build --release` first, or set CAIRN_BIN", own.display())
     })
 }
 
 /// Whether something of ours is mounted there and answers.
 fn is_ready(path: &Path) -> bool {
-    mounts::at(path).is_some_and(|mount| mount.kind.starts_with("fuse"))
-        && std::fs::metadata(path).is_ok()
+    mounts::at(path).is_some_and(|mount| mount.kind.starts_with("fuse")) && std::fs::metadata(path).is_ok()
 }
 
 /// A copy of a home that is not running, without its mount point.
 fn copy_home(from: &Path, to: &Path) {
-    command::succeed(
-        Command::new("cp")
-            .arg("-a")
-            .arg("--sparse=always")
-            .arg(from)
-            .arg(to),
-    );
+    command::succeed(Command::new("cp").arg("-a").arg("--sparse=always").arg(from).arg(to));
 }
 
 /// Kills a node from another thread.
@@ -340,9 +339,7 @@ impl Process {
     }
 
     fn is_running(&mut self) -> bool {
-        self.child
-            .as_mut()
-            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     fn kill(&mut self) {

@@ -12,14 +12,9 @@ impl Random {
 
     /// The seed of this run: `CAIRN_SEED`, or one from the clock that is printed when a test fails.
     pub fn seed_of_this_run() -> u64 {
-        std::env::var("CAIRN_SEED")
-            .ok()
-            .and_then(|seed| seed.parse().ok())
-            .unwrap_or_else(|| {
-                std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(1, |d| d.as_nanos() as u64)
-            })
+        std::env::var("CAIRN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64)
+        })
     }
 
     /// The next 64 bits.

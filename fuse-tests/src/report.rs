@@ -83,14 +83,7 @@ fn append(variable: &str, line: &str) {
     let Some(path) = std::env::var_os(variable) else {
         return;
     };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path);
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
     let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-    assert!(
-        written.is_ok(),
-        "can't record in {}: {written:?}",
-        path.display()
-    );
+    assert!(written.is_ok(), "can't record in {}: {written:?}", path.display());
 }

@@ -20,10 +20,7 @@ impl Scratch {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep);
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        let dir = tempfile::Builder::new()
-            .prefix(&prefix)
-            .tempdir()
-            .expect("a temporary directory");
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory");
         // Other users are among those who judge: they must be able to reach what is mounted inside.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod of our own directory");
@@ -44,16 +41,14 @@ impl Default for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        end_processes_at_home_in(self.dir.path());
         // Before the directory is removed: nothing that is mounted in it may be emptied by accident.
         for mount in mounts::below(self.dir.path()) {
             mounts::remove(&mount);
         }
         if !mounts::below(self.dir.path()).is_empty() {
             self.dir.disable_cleanup(true);
-            crate::report::say(&format!(
-                "left behind, still mounted: {}",
-                self.dir.path().display()
-            ));
+            crate::report::say(&format!("left behind, still mounted: {}", self.dir.path().display()));
         }
     }
 }
@@ -79,9 +74,7 @@ fn is_gone(pid: u32) -> bool {
 }
 
 fn sweep_one(dir: &Path) {
-    for pid in processes_at_home_in(dir) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
+    end_processes_at_home_in(dir);
     for mount in mounts::below(dir) {
         mounts::remove(&mount);
     }
@@ -90,23 +83,19 @@ fn sweep_one(dir: &Path) {
     }
 }
 
-/// Processes whose HOME lies in `dir`: nobody but our nodes has a home there.
-fn processes_at_home_in(dir: &Path) -> Vec<rustix::process::Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let pids = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| home_of(*pid).is_some_and(|home| home.starts_with(dir)))
-        .filter_map(rustix::process::Pid::from_raw)
-        .collect()
+/// Ends the processes whose HOME lies in `dir`: nobody but our nodes has a home there.
+fn end_processes_at_home_in(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for pid in pids.filter(|pid| home_of(*pid).is_some_and(|home| home.starts_with(dir))) {
+        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
 }
 
 fn home_of(pid: i32) -> Option<PathBuf> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let home = environment
-        .split(|byte| *byte == 0)
-        .find_map(|entry| entry.strip_prefix(b"HOME="))?;
+    let home = environment.split(|byte| *byte == 0).find_map(|entry| entry.strip_prefix(b"HOME="))?;
     Some(PathBuf::from(String::from_utf8_lossy(home).into_owned()))
 }

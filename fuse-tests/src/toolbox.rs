@@ -15,15 +15,9 @@ pub struct Tool {
 }
 
 /// POSIX conformance, operation by operation.
-pub const PJDFSTEST: Tool = Tool {
-    name: "pjdfstest",
-    version: "0.2.2",
-};
+pub const PJDFSTEST: Tool = Tool { name: "pjdfstest", version: "0.2.2" };
 /// Random reads, writes, truncates, holes and maps of one file against a model.
-pub const FSX: Tool = Tool {
-    name: "fsx",
-    version: "0.3.2",
-};
+pub const FSX: Tool = Tool { name: "fsx", version: "0.3.2" };
 
 impl Tool {
     /// The path of the program; builds it the first time. An `Err` is the reason why it can't be had.
@@ -32,15 +26,10 @@ impl Tool {
         let program = root.join("bin").join(self.name);
         // Two test processes may want it at once.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        std::fs::create_dir_all(&root)
-            .map_err(|e| format!("can't create {}: {e}", root.display()))?;
-        let lock = File::create(root.join("lock"))
-            .map_err(|e| format!("can't lock {}: {e}", root.display()))?;
-        lock.lock()
-            .map_err(|e| format!("can't lock {}: {e}", root.display()))?;
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        std::fs::create_dir_all(&root).map_err(|e| format!("can't create {}: {e}", root.display()))?;
+        let lock = File::create(root.join("lock")).map_err(|e| format!("can't lock {}: {e}", root.display()))?;
+        lock.lock().map_err(|e| format!("can't lock {}: {e}", root.display()))?;
         if !self.is_installed(&root) {
             self.install(&root)?;
         }
@@ -49,35 +38,21 @@ impl Tool {
 
     fn is_installed(self, root: &Path) -> bool {
         let ledger = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
-        ledger.contains(&format!("\"{} {} ", self.name, self.version))
-            && root.join("bin").join(self.name).is_file()
+        ledger.contains(&format!("\"{} {} ", self.name, self.version)) && root.join("bin").join(self.name).is_file()
     }
 
     fn install(self, root: &Path) -> Result<(), String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .args([
-                "install",
-                "--quiet",
-                "--locked",
-                self.name,
-                "--version",
-                self.version,
-                "--root",
-            ])
-            .arg(root);
+        cargo.args(["install", "--quiet", "--locked", self.name, "--version", self.version, "--root"]).arg(root);
         cargo.env("CARGO_TARGET_DIR", root.join("build"));
         let output = command::run_for(&mut cargo, std::time::Duration::from_secs(1200));
         // The program is all that is needed of it.
         let _ = std::fs::remove_dir_all(root.join("build"));
         match output.status.success() {
             true => Ok(()),
-            false => Err(format!(
-                "cargo install {} {} failed\n{}",
-                self.name,
-                self.version,
-                command::transcript(&output)
-            )),
+            false => {
+                Err(format!("cargo install {} {} failed\n{}", self.name, self.version, command::transcript(&output)))
+            }
         }
     }
 }
@@ -88,11 +63,6 @@ fn folder() -> PathBuf {
         return PathBuf::from(path);
     }
     let own = std::env::current_exe().expect("the path of this program");
-    let release = own
-        .ancestors()
-        .find(|path| path.ends_with("release"))
-        .and_then(Path::parent);
-    release
-        .map_or_else(std::env::temp_dir, Path::to_path_buf)
-        .join("tools")
+    let release = own.ancestors().find(|path| path.ends_with("release")).and_then(Path::parent);
+    release.map_or_else(std::env::temp_dir, Path::to_path_buf).join("tools")
 }

@@ -52,19 +52,9 @@ impl Tree {
 
     /// The paths that differ, at most `limit` of them, with both sides.
     pub fn differences<'a>(&'a self, other: &'a Tree, limit: usize) -> Vec<Difference<'a>> {
-        let paths = self
-            .0
-            .keys()
-            .chain(other.0.keys().filter(|path| !self.0.contains_key(*path)));
-        let differing = paths.map(|path| Difference {
-            path,
-            left: self.0.get(path),
-            right: other.0.get(path),
-        });
-        differing
-            .filter(|difference| difference.left != difference.right)
-            .take(limit)
-            .collect()
+        let paths = self.0.keys().chain(other.0.keys().filter(|path| !self.0.contains_key(*path)));
+        let differing = paths.map(|path| Difference { path, left: self.0.get(path), right: other.0.get(path) });
+        differing.filter(|difference| difference.left != difference.right).take(limit).collect()
     }
 }
 
@@ -87,9 +77,7 @@ impl fmt::Debug for Difference<'_> {
 /// Panics with the first differences unless both directories hold the same.
 #[track_caller]
 pub fn assert_same(left: &Path, right: &Path) {
-    let tree = |path: &Path| {
-        Tree::of(path).unwrap_or_else(|e| panic!("can't read {}: {e}", path.display()))
-    };
+    let tree = |path: &Path| Tree::of(path).unwrap_or_else(|e| panic!("can't read {}: {e}", path.display()));
     let (left_tree, right_tree) = (tree(left), tree(right));
     let differences = left_tree.differences(&right_tree, 10);
     assert!(
@@ -102,11 +90,7 @@ pub fn assert_same(left: &Path, right: &Path) {
 
 fn look(path: &Path) -> io::Result<Seen> {
     let meta = std::fs::symlink_metadata(path)?;
-    let (links, size) = if meta.is_dir() {
-        (0, 0)
-    } else {
-        (meta.nlink(), meta.len())
-    };
+    let (links, size) = if meta.is_dir() { (0, 0) } else { (meta.nlink(), meta.len()) };
     let content = if meta.is_file() {
         digest_of_file(path)?
     } else if meta.is_symlink() {
@@ -114,18 +98,8 @@ fn look(path: &Path) -> io::Result<Seen> {
     } else {
         meta.rdev()
     };
-    let xattrs = if meta.is_symlink() {
-        0
-    } else {
-        digest_of_xattrs(&user_xattrs(path)?)
-    };
-    Ok(Seen {
-        mode: meta.mode(),
-        links,
-        size,
-        content,
-        xattrs,
-    })
+    let xattrs = if meta.is_symlink() { 0 } else { digest_of_xattrs(&user_xattrs(path)?) };
+    Ok(Seen { mode: meta.mode(), links, size, content, xattrs })
 }
 
 /// The digest used for contents. Not cryptographic: it faces accidents, not opponents.
@@ -162,9 +136,7 @@ pub fn user_xattrs(path: &Path) -> io::Result<BTreeMap<OsString, Vec<u8>>> {
         other => other?,
     };
     names.truncate(filled);
-    let names = names
-        .split(|byte| *byte == 0)
-        .filter(|name| name.starts_with(b"user."));
+    let names = names.split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
     let mut xattrs = BTreeMap::new();
     for name in names {
         let mut value = vec![0; 64 << 10];
@@ -189,10 +161,7 @@ mod tests {
         }
         assert_same(&left, &right);
         std::fs::write(right.join("d/f"), b"sane").expect("write");
-        let (left, right) = (
-            Tree::of(&left).expect("left"),
-            Tree::of(&right).expect("right"),
-        );
+        let (left, right) = (Tree::of(&left).expect("left"), Tree::of(&right).expect("right"));
         assert_eq!(left.differences(&right, 10).len(), 1);
     }
 }

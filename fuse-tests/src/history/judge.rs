@@ -49,8 +49,7 @@ impl History {
     /// or back and forth, make several numbers right: the lowest and the highest of them.
     fn states_seen(&self, worker: usize, from: usize) -> Result<RangeInclusive<usize>, String> {
         let place = folder(&self.root, worker);
-        let seen =
-            Tree::of(&place).map_err(|e| format!("{} can't be read: {e}", place.display()))?;
+        let seen = Tree::of(&place).map_err(|e| format!("{} can't be read: {e}", place.display()))?;
         let notes = &self.diaries[worker].notes;
         let mut model = Model::after(notes[..from].iter().map(|note| &note.step));
         let (mut range, mut nearest) = (None::<RangeInclusive<usize>>, (usize::MAX, from));
@@ -74,11 +73,8 @@ impl History {
         verdict: &mut Verdict,
     ) -> Result<(), String> {
         // An fsync that itself was begun before a crash we already judged was kept by that crash.
-        let kept = self
-            .diaries
-            .iter()
-            .flat_map(|diary| &diary.notes)
-            .filter(|note| note.step.keeps() && note.ended.is_some());
+        let kept =
+            self.diaries.iter().flat_map(|diary| &diary.notes).filter(|note| note.step.keeps() && note.ended.is_some());
         let Some(promise) = kept.max_by_key(|note| note.started) else {
             return Ok(());
         };
@@ -99,11 +95,7 @@ impl History {
     fn check_prefix(&self, ranges: &[RangeInclusive<usize>]) -> Result<(), String> {
         for (cause, there) in ranges.iter().enumerate() {
             // The last step that is certainly there.
-            let Some(last) = there
-                .start()
-                .checked_sub(1)
-                .and_then(|i| self.diaries[cause].notes.get(i))
-            else {
+            let Some(last) = there.start().checked_sub(1).and_then(|i| self.diaries[cause].notes.get(i)) else {
                 continue;
             };
             for (worker, range) in ranges.iter().enumerate() {
@@ -131,18 +123,9 @@ fn explain(worker: usize, seen: &Tree, notes: &[Note], nearest: usize) -> String
         "worker {worker}: its directory is no state it ever had; nearest is the one after {nearest} of {} steps.\n",
         notes.len()
     );
-    let _ = writeln!(
-        text,
-        "found (left) and expected (right):\n{:#?}",
-        seen.differences(&model, 10)
-    );
+    let _ = writeln!(text, "found (left) and expected (right):\n{:#?}", seen.differences(&model, 10));
     let _ = writeln!(text, "steps around it:");
-    for (index, note) in notes
-        .iter()
-        .enumerate()
-        .skip(nearest.saturating_sub(3))
-        .take(6)
-    {
+    for (index, note) in notes.iter().enumerate().skip(nearest.saturating_sub(3)).take(6) {
         let _ = writeln!(text, "  {} {note:?}", index + 1);
     }
     text
@@ -164,9 +147,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(150));
                 stop.store(true, std::sync::atomic::Ordering::Relaxed);
             });
-            history
-                .work(&stop)
-                .expect("an ordinary directory takes every step");
+            history.work(&stop).expect("an ordinary directory takes every step");
         });
         (dir, history)
     }
@@ -189,13 +170,8 @@ mod tests {
             .find(|e| e.path().is_file())
             .expect("a file");
         std::fs::remove_file(file.path()).expect("remove");
-        let complaint = history
-            .judge(&mut Vec::new())
-            .expect_err("a file is missing");
-        assert!(
-            complaint.contains(&*file.file_name().to_string_lossy()),
-            "{complaint}"
-        );
+        let complaint = history.judge(&mut Vec::new()).expect_err("a file is missing");
+        assert!(complaint.contains(&*file.file_name().to_string_lossy()), "{complaint}");
     }
 
     #[test]
@@ -204,24 +180,12 @@ mod tests {
         // As if two more steps had ended, and an fsync after them.
         let notes = &mut history.diaries[0].notes;
         let moment = history.clock.load(std::sync::atomic::Ordering::SeqCst);
-        for (i, step) in [
-            super::super::Step::Create {
-                path: "lost".into(),
-            },
-            super::super::Step::Sync,
-        ]
-        .into_iter()
-        .enumerate()
+        for (i, step) in
+            [super::super::Step::Create { path: "lost".into() }, super::super::Step::Sync].into_iter().enumerate()
         {
-            notes.push(Note {
-                step,
-                started: moment + 2 * i as u64,
-                ended: Some(moment + 2 * i as u64 + 1),
-            });
+            notes.push(Note { step, started: moment + 2 * i as u64, ended: Some(moment + 2 * i as u64 + 1) });
         }
-        let complaint = history
-            .judge(&mut Vec::new())
-            .expect_err("a promised file is missing");
+        let complaint = history.judge(&mut Vec::new()).expect_err("a promised file is missing");
         assert!(complaint.contains("lost"), "{complaint}");
     }
 }

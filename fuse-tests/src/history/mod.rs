@@ -77,9 +77,7 @@ impl History {
                     scope.spawn(move || diary.work(&folder(root, worker), random, clock, stop))
                 })
                 .collect();
-            workers
-                .into_iter()
-                .try_for_each(|worker| worker.join().expect("a worker doesn't panic"))
+            workers.into_iter().try_for_each(|worker| worker.join().expect("a worker doesn't panic"))
         })
     }
 
@@ -95,26 +93,14 @@ impl History {
 }
 
 impl Diary {
-    fn work(
-        &mut self,
-        root: &Path,
-        mut random: Random,
-        clock: &AtomicU64,
-        stop: &AtomicBool,
-    ) -> Result<(), String> {
+    fn work(&mut self, root: &Path, mut random: Random, clock: &AtomicU64, stop: &AtomicBool) -> Result<(), String> {
         let mut model = Model::after(self.notes.iter().map(|note| &note.step));
         while !stop.load(Ordering::Relaxed) {
             let step = Step::choose(&model, &mut random);
             let started = clock.fetch_add(1, Ordering::SeqCst);
             let outcome = step.make(root);
-            let ended = outcome
-                .is_ok()
-                .then(|| clock.fetch_add(1, Ordering::SeqCst));
-            self.notes.push(Note {
-                step: step.clone(),
-                started,
-                ended,
-            });
+            let ended = outcome.is_ok().then(|| clock.fetch_add(1, Ordering::SeqCst));
+            self.notes.push(Note { step: step.clone(), started, ended });
             match outcome {
                 Ok(()) => model.apply(&step),
                 Err(error) if is_death(&error) => return Ok(()),
@@ -132,9 +118,7 @@ impl Diary {
 fn is_death(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     let deaths = [Errno::NOTCONN, Errno::CONNABORTED, Errno::IO, Errno::NODEV];
-    error
-        .raw_os_error()
-        .is_some_and(|code| deaths.iter().any(|death| death.raw_os_error() == code))
+    error.raw_os_error().is_some_and(|code| deaths.iter().any(|death| death.raw_os_error() == code))
 }
 
 fn folder(root: &Path, worker: usize) -> PathBuf {

@@ -50,8 +50,7 @@ impl Model {
     pub fn apply(&mut self, step: &Step) {
         match step {
             Step::Create { path } => {
-                self.names
-                    .insert(path.clone(), Named::File(self.files.len()));
+                self.names.insert(path.clone(), Named::File(self.files.len()));
                 self.files.push(FileState {
                     bytes: Vec::new(),
                     digest: digest_of(b""),
@@ -59,40 +58,26 @@ impl Model {
                     xattrs: BTreeMap::new(),
                 });
             }
-            Step::Write {
-                path,
-                offset,
-                len,
-                seed,
-            } => self.change(path, |bytes| {
-                overwrite(bytes, *offset as usize, &content(*seed, *len))
-            }),
+            Step::Write { path, offset, len, seed } => {
+                self.change(path, |bytes| overwrite(bytes, *offset as usize, &content(*seed, *len)))
+            }
             Step::Append { path, len, seed } => {
                 self.change(path, |bytes| bytes.extend_from_slice(&content(*seed, *len)))
             }
-            Step::Truncate { path, size } => {
-                self.change(path, |bytes| bytes.resize(*size as usize, 0))
-            }
+            Step::Truncate { path, size } => self.change(path, |bytes| bytes.resize(*size as usize, 0)),
             Step::PunchHole { path, offset, len } => {
                 self.change(path, |bytes| punch(bytes, *offset as usize, *len as usize))
             }
             Step::Chmod { path, mode } => self.file(path).mode = *mode,
-            Step::SetXattr { path, value } => {
-                drop(self.file(path).xattrs.insert(XATTR.into(), value.clone()))
-            }
+            Step::SetXattr { path, value } => drop(self.file(path).xattrs.insert(XATTR.into(), value.clone())),
             Step::Rename { from, to } => self.rename(from, to),
             Step::Exchange { left, right } => {
                 let (l, r) = (self.names[left].clone(), self.names[right].clone());
                 self.names.insert(left.clone(), r);
                 self.names.insert(right.clone(), l);
             }
-            Step::Link { from, to } => {
-                drop(self.names.insert(to.clone(), self.names[from].clone()))
-            }
-            Step::Symlink { target, path } => drop(
-                self.names
-                    .insert(path.clone(), Named::Symlink(target.clone())),
-            ),
+            Step::Link { from, to } => drop(self.names.insert(to.clone(), self.names[from].clone())),
+            Step::Symlink { target, path } => drop(self.names.insert(path.clone(), Named::Symlink(target.clone()))),
             Step::Unlink { path } | Step::RemoveFolder { path } => drop(self.names.remove(path)),
             Step::MakeFolder { path } => drop(self.names.insert(path.clone(), Named::Folder)),
             Step::Fsync { .. } | Step::Sync => {}
@@ -101,22 +86,15 @@ impl Model {
 
     /// As an observer would see it.
     pub fn tree(&self) -> Tree {
-        let paths = self
-            .names
-            .iter()
-            .map(|(path, named)| (PathBuf::from(path), self.seen(named)));
+        let paths = self.names.iter().map(|(path, named)| (PathBuf::from(path), self.seen(named)));
         Tree(paths.collect())
     }
 
     fn seen(&self, named: &Named) -> Seen {
         match named {
-            Named::Folder => Seen {
-                mode: FOLDER | 0o755,
-                links: 0,
-                size: 0,
-                content: 0,
-                xattrs: digest_of_xattrs(&BTreeMap::new()),
-            },
+            Named::Folder => {
+                Seen { mode: FOLDER | 0o755, links: 0, size: 0, content: 0, xattrs: digest_of_xattrs(&BTreeMap::new()) }
+            }
             Named::Symlink(target) => Seen {
                 mode: SYMLINK | 0o777,
                 links: 1,
@@ -126,27 +104,17 @@ impl Model {
             },
             Named::File(index) => {
                 let file = &self.files[*index];
-                let links = self
-                    .names
-                    .values()
-                    .filter(|other| matches!(other, Named::File(i) if i == index))
-                    .count() as u64;
+                let links =
+                    self.names.values().filter(|other| matches!(other, Named::File(i) if i == index)).count() as u64;
                 let xattrs = tree::digest_of_xattrs(&file.xattrs);
-                Seen {
-                    mode: FILE | file.mode,
-                    links,
-                    size: file.bytes.len() as u64,
-                    content: file.digest,
-                    xattrs,
-                }
+                Seen { mode: FILE | file.mode, links, size: file.bytes.len() as u64, content: file.digest, xattrs }
             }
         }
     }
 
     fn rename(&mut self, from: &str, to: &str) {
         // Two names of one file: rename does nothing, says POSIX.
-        if let (Some(Named::File(a)), Some(Named::File(b))) =
-            (self.names.get(from), self.names.get(to))
+        if let (Some(Named::File(a)), Some(Named::File(b))) = (self.names.get(from), self.names.get(to))
             && a == b
         {
             return;
@@ -182,18 +150,12 @@ impl Model {
                 _ => None,
             })
             .collect();
-        (!files.is_empty())
-            .then(|| *random.choose(&files))
-            .map(|(path, size)| (path.clone(), size))
+        (!files.is_empty()).then(|| *random.choose(&files)).map(|(path, size)| (path.clone(), size))
     }
 
     /// Something that `unlink` takes.
     pub(super) fn any_leaf(&self, random: &mut Random) -> Option<String> {
-        let leaves: Vec<_> = self
-            .names
-            .iter()
-            .filter(|(_, named)| !matches!(named, Named::Folder))
-            .collect();
+        let leaves: Vec<_> = self.names.iter().filter(|(_, named)| !matches!(named, Named::Folder)).collect();
         (!leaves.is_empty()).then(|| random.choose(&leaves).0.clone())
     }
 
@@ -223,26 +185,14 @@ impl Model {
     }
 
     pub(super) fn empty_folder(&self, random: &mut Random) -> Option<String> {
-        let is_empty = |folder: &str| {
-            !self
-                .names
-                .keys()
-                .any(|path| path.starts_with(&format!("{folder}/")))
-        };
-        let folders: Vec<_> = self
-            .names
-            .iter()
-            .filter(|(path, named)| matches!(named, Named::Folder) && is_empty(path))
-            .collect();
+        let is_empty = |folder: &str| !self.names.keys().any(|path| path.starts_with(&format!("{folder}/")));
+        let folders: Vec<_> =
+            self.names.iter().filter(|(path, named)| matches!(named, Named::Folder) && is_empty(path)).collect();
         (!folders.is_empty()).then(|| random.choose(&folders).0.clone())
     }
 
     fn any_prefix(&self, random: &mut Random) -> String {
-        let folders: Vec<_> = self
-            .names
-            .iter()
-            .filter(|(_, named)| matches!(named, Named::Folder))
-            .collect();
+        let folders: Vec<_> = self.names.iter().filter(|(_, named)| matches!(named, Named::Folder)).collect();
         match folders.is_empty() || random.below(2) == 0 {
             true => String::new(),
             false => format!("{}/", random.choose(&folders).0),

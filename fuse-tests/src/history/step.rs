@@ -17,10 +17,7 @@ const NAMES_MAX: usize = 60;
 
 /// A change of a worker's directory, or a demand that the changes so far are kept. Paths are relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the fields are the arguments of the calls they are named after"
-)]
+#[expect(missing_docs, reason = "the fields are the arguments of the calls they are named after")]
 pub enum Step {
     Create {
         path: String,
@@ -102,65 +99,36 @@ impl Step {
     fn propose(model: &Model, random: &mut Random) -> Option<Step> {
         let dice = random.below(100);
         if model.names() > NAMES_MAX && dice < 50 {
-            return Some(Step::Unlink {
-                path: model.any_leaf(random)?,
-            });
+            return Some(Step::Unlink { path: model.any_leaf(random)? });
         }
         Some(match dice {
-            0..=13 => Step::Create {
-                path: model.free_name(random),
-            },
+            0..=13 => Step::Create { path: model.free_name(random) },
             14..=37 => {
                 let (path, size) = model.any_file(random)?;
                 let offset = random.below((size + 4096).min(FILE_BYTES_MAX - WRITE_BYTES_MAX));
-                Step::Write {
-                    path,
-                    offset,
-                    len: some_len(random),
-                    seed: random.bits(),
-                }
+                Step::Write { path, offset, len: some_len(random), seed: random.bits() }
             }
             38..=49 => {
                 let (path, size) = model.any_file(random)?;
                 if size > FILE_BYTES_MAX - WRITE_BYTES_MAX {
                     return None;
                 }
-                Step::Append {
-                    path,
-                    len: some_len(random),
-                    seed: random.bits(),
-                }
+                Step::Append { path, len: some_len(random), seed: random.bits() }
             }
             50..=54 => {
                 let (path, size) = model.any_file(random)?;
-                Step::Truncate {
-                    path,
-                    size: random.below(size + 10_000).min(FILE_BYTES_MAX),
-                }
+                Step::Truncate { path, size: random.below(size + 10_000).min(FILE_BYTES_MAX) }
             }
             55..=57 => {
                 let (path, size) = model.any_file(random)?;
-                Step::PunchHole {
-                    path,
-                    offset: random.below(size + 1),
-                    len: 1 + random.below(40_000),
-                }
+                Step::PunchHole { path, offset: random.below(size + 1), len: 1 + random.below(40_000) }
             }
-            58..=60 => Step::Chmod {
-                path: model.any_file(random)?.0,
-                mode: 0o600 | random.below(0o100) as u32,
-            },
+            58..=60 => Step::Chmod { path: model.any_file(random)?.0, mode: 0o600 | random.below(0o100) as u32 },
             61..=63 => {
                 let len = random.below(300) as usize;
-                Step::SetXattr {
-                    path: model.any_file(random)?.0,
-                    value: random.bytes(len),
-                }
+                Step::SetXattr { path: model.any_file(random)?.0, value: random.bytes(len) }
             }
-            64..=73 => Step::Rename {
-                from: model.any_file(random)?.0,
-                to: model.any_target(random),
-            },
+            64..=73 => Step::Rename { from: model.any_file(random)?.0, to: model.any_target(random) },
             74..=75 => {
                 let (left, right) = (model.any_file(random)?.0, model.any_file(random)?.0);
                 if left == right {
@@ -168,26 +136,14 @@ impl Step {
                 }
                 Step::Exchange { left, right }
             }
-            76..=78 => Step::Link {
-                from: model.any_file(random)?.0,
-                to: model.free_name(random),
-            },
-            79..=80 => Step::Symlink {
-                target: format!("nowhere/{}", random.below(1000)),
-                path: model.free_name(random),
-            },
-            81..=86 => Step::Unlink {
-                path: model.any_leaf(random)?,
-            },
-            87..=88 => Step::MakeFolder {
-                path: model.free_folder(random)?,
-            },
-            89 => Step::RemoveFolder {
-                path: model.empty_folder(random)?,
-            },
-            90..=98 => Step::Fsync {
-                path: model.any_file(random)?.0,
-            },
+            76..=78 => Step::Link { from: model.any_file(random)?.0, to: model.free_name(random) },
+            79..=80 => {
+                Step::Symlink { target: format!("nowhere/{}", random.below(1000)), path: model.free_name(random) }
+            }
+            81..=86 => Step::Unlink { path: model.any_leaf(random)? },
+            87..=88 => Step::MakeFolder { path: model.free_folder(random)? },
+            89 => Step::RemoveFolder { path: model.empty_folder(random)? },
+            90..=98 => Step::Fsync { path: model.any_file(random)?.0 },
             _ => Step::Sync,
         })
     }
@@ -202,22 +158,9 @@ impl Step {
         let at = |path: &str| root.join(path);
         let writable = |path: &str| OpenOptions::new().write(true).open(at(path));
         match self {
-            Step::Create { path } => drop(
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .open(at(path))?,
-            ),
-            Step::Write {
-                path,
-                offset,
-                len,
-                seed,
-            } => {
-                all_at_once(
-                    writable(path)?.write_at(&content(*seed, *len), *offset)?,
-                    *len,
-                )?;
+            Step::Create { path } => drop(OpenOptions::new().write(true).create_new(true).open(at(path))?),
+            Step::Write { path, offset, len, seed } => {
+                all_at_once(writable(path)?.write_at(&content(*seed, *len), *offset)?, *len)?;
             }
             Step::Append { path, len, seed } => {
                 let mut file = OpenOptions::new().append(true).open(at(path))?;
@@ -229,22 +172,14 @@ impl Step {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
                 rustix::fs::fallocate(writable(path)?, flags, *offset, *len)?;
             }
-            Step::Chmod { path, mode } => {
-                std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(*mode))?
-            }
+            Step::Chmod { path, mode } => std::fs::set_permissions(at(path), std::fs::Permissions::from_mode(*mode))?,
             Step::SetXattr { path, value } => {
                 rustix::fs::setxattr(at(path), XATTR, value, rustix::fs::XattrFlags::empty())?;
             }
             Step::Rename { from, to } => std::fs::rename(at(from), at(to))?,
             Step::Exchange { left, right } => {
                 let here = rustix::fs::CWD;
-                rustix::fs::renameat_with(
-                    here,
-                    at(left),
-                    here,
-                    at(right),
-                    rustix::fs::RenameFlags::EXCHANGE,
-                )?;
+                rustix::fs::renameat_with(here, at(left), here, at(right), rustix::fs::RenameFlags::EXCHANGE)?;
             }
             Step::Link { from, to } => std::fs::hard_link(at(from), at(to))?,
             Step::Symlink { target, path } => symlink(target, at(path))?,
@@ -262,13 +197,7 @@ impl Step {
 pub(super) fn content(seed: u64, len: u64) -> Vec<u8> {
     match seed % 2 {
         0 => Random::new(seed).bytes(len as usize),
-        _ => seed
-            .to_le_bytes()
-            .iter()
-            .copied()
-            .cycle()
-            .take(len as usize)
-            .collect(),
+        _ => seed.to_le_bytes().iter().copied().cycle().take(len as usize).collect(),
     }
 }
 
@@ -283,8 +212,6 @@ fn some_len(random: &mut Random) -> u64 {
 fn all_at_once(written: usize, len: u64) -> io::Result<()> {
     match written as u64 == len {
         true => Ok(()),
-        false => Err(io::Error::other(format!(
-            "a write of {len} bytes wrote {written}"
-        ))),
+        false => Err(io::Error::other(format!("a write of {len} bytes wrote {written}"))),
     }
 }

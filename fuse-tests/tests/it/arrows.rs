@@ -16,10 +16,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("net", &["store", "block"]),
     ("store", &["block"]),
     ("block", &[]),
-    (
-        "fuse-tests",
-        &["cli", "gateway", "apps", "fs", "net", "store", "block"],
-    ),
+    ("fuse-tests", &["cli", "gateway", "apps", "fs", "net", "store", "block"]),
 ];
 
 /// Libraries that only one crate may know, so that what they are for stays there.
@@ -37,10 +34,7 @@ const OWNED: [(&str, &str); 7] = [
 const NOT_IN_BLOCK: [&str; 5] = ["tokio", "rustix", "libc", "tempfile", "crossbeam-channel"];
 
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the workspace is one up")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is one up").to_path_buf()
 }
 
 struct Crate {
@@ -60,22 +54,11 @@ fn crates() -> BTreeMap<String, Crate> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let text = command::succeed(
         Command::new(cargo)
-            .args([
-                "metadata",
-                "--no-deps",
-                "--offline",
-                "--format-version",
-                "1",
-            ])
+            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
             .current_dir(workspace()),
     );
     let metadata: Value = serde_json::from_str(&text).expect("cargo prints JSON");
-    metadata["packages"]
-        .as_array()
-        .expect("packages")
-        .iter()
-        .map(read_package)
-        .collect()
+    metadata["packages"].as_array().expect("packages").iter().map(read_package).collect()
 }
 
 fn read_package(package: &Value) -> (String, Crate) {
@@ -87,23 +70,12 @@ fn read_package(package: &Value) -> (String, Crate) {
         .expect("a manifest lies in a folder")
         .to_string_lossy()
         .into_owned();
-    let dependencies = package["dependencies"]
-        .as_array()
-        .expect("dependencies")
-        .iter()
-        .map(|dependency| Dependency {
-            name: text(&dependency["name"]),
-            for_tests_only: dependency["kind"] == "dev",
-            optional: dependency["optional"] == true,
-        });
-    (
-        text(&package["name"]),
-        Crate {
-            folder,
-            manifest,
-            dependencies: dependencies.collect(),
-        },
-    )
+    let dependencies = package["dependencies"].as_array().expect("dependencies").iter().map(|dependency| Dependency {
+        name: text(&dependency["name"]),
+        for_tests_only: dependency["kind"] == "dev",
+        optional: dependency["optional"] == true,
+    });
+    (text(&package["name"]), Crate { folder, manifest, dependencies: dependencies.collect() })
 }
 
 /// All Rust files below `folder` of the workspace.
@@ -111,10 +83,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut open = vec![workspace().join(folder)];
     while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(&folder)
-            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-            .flatten()
-        {
+        for entry in std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())).flatten() {
             let path = entry.path();
             if path.is_dir() {
                 open.push(path);
@@ -129,34 +98,22 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 
 /// The code of a file: without comments, which may name what they warn of.
 fn code(text: &str) -> String {
-    text.lines()
-        .map(|line| line.split("//").next().unwrap_or_default())
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn every_arrow_is_in_the_picture() {
     for (name, package) in crates() {
-        assert_eq!(
-            name,
-            format!("cairn-{}", package.folder),
-            "a package is called after its folder"
-        );
+        assert_eq!(name, format!("cairn-{}", package.folder), "a package is called after its folder");
         let allowed = ARROWS.iter().find(|(from, _)| *from == package.folder);
-        let (_, allowed) =
-            allowed.unwrap_or_else(|| panic!("{} is not in the picture", package.folder));
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{} is not in the picture", package.folder));
         for dependency in &package.dependencies {
             let Some(to) = dependency.name.strip_prefix("cairn-") else {
                 continue;
             };
             // A crate's tests may use its own test doubles.
             let is_itself = to == package.folder && dependency.for_tests_only;
-            assert!(
-                is_itself || allowed.contains(&to),
-                "the arrow {} ──> {to} is not in the picture",
-                package.folder
-            );
+            assert!(is_itself || allowed.contains(&to), "the arrow {} ──> {to} is not in the picture", package.folder);
         }
     }
 }
@@ -165,17 +122,11 @@ fn every_arrow_is_in_the_picture() {
 fn a_library_with_an_owner_is_known_to_it_alone() {
     for (name, package) in crates() {
         for dependency in &package.dependencies {
-            let Some((library, owners)) = OWNED
-                .iter()
-                .find(|(library, _)| *library == dependency.name)
-            else {
+            let Some((library, owners)) = OWNED.iter().find(|(library, _)| *library == dependency.name) else {
                 continue;
             };
             let is_owner = owners.split(", ").any(|owner| owner == package.folder);
-            assert!(
-                is_owner,
-                "{name} knows {library}, which belongs to {owners}"
-            );
+            assert!(is_owner, "{name} knows {library}, which belongs to {owners}");
         }
     }
 }
@@ -184,46 +135,21 @@ fn a_library_with_an_owner_is_known_to_it_alone() {
 fn rocksdb_is_behind_the_feature_disk() {
     let crates = crates();
     let store = &crates["cairn-store"];
-    let rocksdb = store
-        .dependencies
-        .iter()
-        .find(|dependency| dependency.name == "rocksdb")
-        .expect("store knows rocksdb");
-    assert!(
-        rocksdb.optional,
-        "rocksdb is not optional in {}",
-        store.manifest.display()
-    );
+    let rocksdb =
+        store.dependencies.iter().find(|dependency| dependency.name == "rocksdb").expect("store knows rocksdb");
+    assert!(rocksdb.optional, "rocksdb is not optional in {}", store.manifest.display());
 }
 
 #[test]
 fn block_does_no_io() {
     let crates = crates();
     let block = &crates["cairn-block"];
-    for dependency in block
-        .dependencies
-        .iter()
-        .filter(|dependency| !dependency.for_tests_only)
-    {
-        assert!(
-            !NOT_IN_BLOCK.contains(&dependency.name.as_str()),
-            "block knows {}",
-            dependency.name
-        );
+    for dependency in block.dependencies.iter().filter(|dependency| !dependency.for_tests_only) {
+        assert!(!NOT_IN_BLOCK.contains(&dependency.name.as_str()), "block knows {}", dependency.name);
     }
     for (path, text) in sources("block/src") {
-        for call in [
-            "std::fs",
-            "std::net",
-            "std::process",
-            "std::thread::spawn",
-            "tokio::",
-        ] {
-            assert!(
-                !code(&text).contains(call),
-                "{} uses {call}",
-                path.display()
-            );
+        for call in ["std::fs", "std::net", "std::process", "std::thread::spawn", "tokio::"] {
+            assert!(!code(&text).contains(call), "{} uses {call}", path.display());
         }
     }
 }
@@ -232,26 +158,17 @@ fn block_does_no_io() {
 fn fuser_is_named_in_the_mount_folder_alone() {
     for (path, text) in sources("fs") {
         let is_mount = path.starts_with(workspace().join("fs/src/mount"));
-        assert!(
-            is_mount || !code(&text).contains("fuser::"),
-            "{} names fuser",
-            path.display()
-        );
+        assert!(is_mount || !code(&text).contains("fuser::"), "{} names fuser", path.display());
     }
 }
 
 #[test]
 fn no_crate_of_ours_has_unsafe_code() {
     let root = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("the root manifest");
-    assert!(
-        root.contains("unsafe_code = \"forbid\""),
-        "the workspace forbids unsafe code"
-    );
+    assert!(root.contains("unsafe_code = \"forbid\""), "the workspace forbids unsafe code");
     for (name, package) in crates() {
         let manifest = std::fs::read_to_string(&package.manifest).expect("a readable manifest");
-        let inherits = manifest
-            .replace(' ', "")
-            .contains("[lints]\nworkspace=true");
+        let inherits = manifest.replace(' ', "").contains("[lints]\nworkspace=true");
         assert!(inherits, "{name} does not take the workspace's lints");
     }
 }
@@ -259,14 +176,9 @@ fn no_crate_of_ours_has_unsafe_code() {
 #[test]
 fn one_profile_builds_everything() {
     let root = std::fs::read_to_string(workspace().join("Cargo.toml")).expect("the root manifest");
-    let profiles: Vec<_> = root
-        .lines()
-        .filter(|line| line.starts_with("[profile."))
-        .collect();
+    let profiles: Vec<_> = root.lines().filter(|line| line.starts_with("[profile.")).collect();
     assert!(
-        profiles
-            .iter()
-            .all(|line| line.starts_with("[profile.release")),
+        profiles.iter().all(|line| line.starts_with("[profile.release")),
         "RocksDB would be built twice: {profiles:?}"
     );
 }

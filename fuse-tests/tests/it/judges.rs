@@ -20,11 +20,7 @@ fn judges() -> PathBuf {
 
 /// Where a judge works: a node of its own, since it remounts, or the foreign directory.
 fn bench(node: &Option<Node>) -> PathBuf {
-    let foreign = || {
-        PathBuf::from(
-            std::env::var_os("CAIRN_TEST_DIR").expect("without a node the directory is named"),
-        )
-    };
+    let foreign = || PathBuf::from(std::env::var_os("CAIRN_TEST_DIR").expect("without a node the directory is named"));
     let base = node.as_ref().map_or_else(foreign, Node::mount);
     let bench = base.join(format!("judged-{}", std::process::id()));
     std::fs::create_dir_all(&bench).expect("a directory to work in");
@@ -44,70 +40,34 @@ fn pjdfstest_finds_nothing() {
     std::fs::set_permissions(aside.path(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
 
     let mut run = command::command(aside.path(), tool);
-    run.arg("-c")
-        .arg(configuration(aside.path()))
-        .arg("-p")
-        .arg(&bench)
-        .arg("-s")
-        .arg(second_filesystem());
+    run.arg("-c").arg(configuration(aside.path())).arg("-p").arg(&bench).arg("-s").arg(second_filesystem());
     run.env("PATH", path_with_our_mount(aside.path()));
     let output = command::run(&mut run);
     let _ = std::fs::remove_dir_all(&bench);
 
     let text = String::from_utf8_lossy(&output.stdout);
     let cases = cases(&text);
-    let named = |verdict| -> BTreeSet<&str> {
-        cases
-            .iter()
-            .filter(|(_, v)| **v == verdict)
-            .map(|(n, _)| *n)
-            .collect()
-    };
+    let named = |verdict| -> BTreeSet<&str> { cases.iter().filter(|(_, v)| **v == verdict).map(|(n, _)| *n).collect() };
     let (passed, failed, skipped) = (named("ok"), named("FAILED"), named("skipped"));
-    figure!(
-        "pjdfstest: {} passed, {} failed, {} skipped (bar: 0 failed)",
-        passed.len(),
-        failed.len(),
-        skipped.len()
-    );
-    assert!(
-        failed.is_empty(),
-        "{}\nfailed: {failed:#?}",
-        command::transcript(&output)
-    );
-    assert!(
-        passed.len() > 300,
-        "too few cases ran\n{}",
-        command::transcript(&output)
-    );
+    figure!("pjdfstest: {} passed, {} failed, {} skipped (bar: 0 failed)", passed.len(), failed.len(), skipped.len());
+    assert!(failed.is_empty(), "{}\nfailed: {failed:#?}", command::transcript(&output));
+    assert!(passed.len() > 300, "too few cases ran\n{}", command::transcript(&output));
     if Ground::is_ours() {
-        let text =
-            std::fs::read_to_string(judges().join("pjdfstest.skips")).expect("the list of skips");
-        let listed: BTreeSet<_> = text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once(": "))
-            .collect();
+        let text = std::fs::read_to_string(judges().join("pjdfstest.skips")).expect("the list of skips");
+        let listed: BTreeSet<_> =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(": ")).collect();
         for (case, reason) in &listed {
             cairn_fuse_tests::report::left_out("pjdfstest", &format!("{case}: {reason}"));
         }
         let listed: BTreeSet<_> = listed.into_iter().map(|(case, _)| case).collect();
-        assert_eq!(
-            skipped, listed,
-            "the skips (left) are not those that judges/pjdfstest.skips explains (right)"
-        );
+        assert_eq!(skipped, listed, "the skips (left) are not those that judges/pjdfstest.skips explains (right)");
     }
 }
 
 /// Name and verdict of each case.
 fn cases(text: &str) -> BTreeMap<&str, &str> {
-    let cases = text
-        .lines()
-        .filter(|line| line.contains("::") && !line.starts_with(char::is_whitespace));
-    cases
-        .filter_map(|line| line.split_once(' '))
-        .map(|(name, verdict)| (name, verdict.trim()))
-        .collect()
+    let cases = text.lines().filter(|line| line.contains("::") && !line.starts_with(char::is_whitespace));
+    cases.filter_map(|line| line.split_once(' ')).map(|(name, verdict)| (name, verdict.trim())).collect()
 }
 
 /// A foreign filesystem is not remounted: it may be the one that everything here lives on.
@@ -115,11 +75,7 @@ fn configuration(aside: &Path) -> PathBuf {
     let text = std::fs::read_to_string(judges().join("pjdfstest.toml")).expect("the configuration");
     let path = aside.join("pjdfstest.toml");
     let remount = |allowed| format!("allow_remount = {allowed}");
-    std::fs::write(
-        &path,
-        text.replace(&remount(true), &remount(Ground::is_ours())),
-    )
-    .expect("a copy of it");
+    std::fs::write(&path, text.replace(&remount(true), &remount(Ground::is_ours()))).expect("a copy of it");
     path
 }
 
@@ -142,12 +98,8 @@ fn path_with_our_mount(aside: &Path) -> std::ffi::OsString {
 fn fsx_finds_no_difference() {
     let tool = FSX.path().unwrap_or_else(|reason| panic!("{reason}"));
     let (seeds, rounds, operations) = Scale::pick((2, 2, 10_000), (5, 5, 200_000));
-    let mut node = Ground::is_ours().then(|| {
-        Node::start_with(Setup {
-            patience: Some(Duration::from_secs(12 * 3600)),
-            ..Setup::default()
-        })
-    });
+    let mut node = Ground::is_ours()
+        .then(|| Node::start_with(Setup { patience: Some(Duration::from_secs(12 * 3600)), ..Setup::default() }));
     let bench = bench(&node);
     let artifacts = Scratch::new();
     let started = Instant::now();
@@ -155,37 +107,16 @@ fn fsx_finds_no_difference() {
         let file = bench.join(format!("fsx-{seed}"));
         for round in 1..=rounds {
             let mut run = Command::new(&tool);
-            run.arg("-f")
-                .arg(judges().join("fsx.toml"))
-                .arg("-P")
-                .arg(artifacts.path());
-            run.args([
-                "-N",
-                &operations.to_string(),
-                "-S",
-                &(seed * 1_000 + round).to_string(),
-            ])
-            .arg(&file);
-            let output = command::run_for(
-                &mut run,
-                FSX_PATIENCE_PER_OPERATION * operations + command::PATIENCE,
-            );
-            assert!(
-                output.status.success(),
-                "seed {seed}, round {round}\n{}",
-                command::transcript(&output)
-            );
+            run.arg("-f").arg(judges().join("fsx.toml")).arg("-P").arg(artifacts.path());
+            run.args(["-N", &operations.to_string(), "-S", &(seed * 1_000 + round).to_string()]).arg(&file);
+            let output = command::run_for(&mut run, FSX_PATIENCE_PER_OPERATION * operations + command::PATIENCE);
+            assert!(output.status.success(), "seed {seed}, round {round}\n{}", command::transcript(&output));
             if let Some(node) = &mut node {
-                let digest =
-                    |path: &Path| digest_of(&std::fs::read(path).expect("the file that fsx left"));
+                let digest = |path: &Path| digest_of(&std::fs::read(path).expect("the file that fsx left"));
                 let before = digest(&file);
                 node.down();
                 node.up();
-                assert_eq!(
-                    digest(&file),
-                    before,
-                    "a remount changed what fsx left: seed {seed}, round {round}"
-                );
+                assert_eq!(digest(&file), before, "a remount changed what fsx left: seed {seed}, round {round}");
             }
         }
     }

@@ -7,6 +7,17 @@
 //! * one module for each further row of the acceptance table; `CAIRN_SCALE=full` gives their full size.
 
 mod arrows;
+mod at_rest;
+mod bad_input;
+mod bigdir;
+mod bigfile;
+mod crash;
+mod first_use;
 mod judges;
+mod memory;
+mod mounting;
 mod ops;
+mod programs;
+mod semantics;
 mod sweep;
+mod wrong_disk;

@@ -11,8 +11,7 @@ fn what_a_killed_run_left_is_removed_and_nothing_else() {
     let pid = gone.id();
     gone.wait().expect("its end");
     let left_behind = std::env::temp_dir().join(format!("cairn-test-{pid}-left"));
-    std::fs::create_dir_all(left_behind.join("home/Cairn"))
-        .expect("a directory as an earlier run would leave");
+    std::fs::create_dir_all(left_behind.join("home/Cairn")).expect("a directory as an earlier run would leave");
     let ours = Scratch::new();
     let foreign = PathBuf::from(ours.path()).join("cairn-test-1-foreign");
     std::fs::create_dir(&foreign).expect("a directory that only looks like one");

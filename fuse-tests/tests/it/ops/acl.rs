@@ -18,14 +18,7 @@ fn an_access_list_is_kept_and_shows_in_the_mode() {
     }
     ground.shell("touch f; chmod 640 f; setfacl -m u:1234:rwx,g:4321:r f");
     let list = ground.shell("getfacl -cn f");
-    for entry in [
-        "user::rw-",
-        "user:1234:rwx",
-        "group::r--",
-        "group:4321:r--",
-        "mask::rwx",
-        "other::---",
-    ] {
+    for entry in ["user::rw-", "user:1234:rwx", "group::r--", "group:4321:r--", "mask::rwx", "other::---"] {
         assert!(list.contains(entry), "{entry} is missing in\n{list}");
     }
     assert_eq!(mode(&ground, "f"), 0o670, "the group bits show the mask");
@@ -41,18 +34,14 @@ fn a_default_list_is_handed_down_instead_of_the_umask() {
     if !command::exists("setfacl") {
         skip!("setfacl is not installed");
     }
-    ground.shell("mkdir d; setfacl -d -m u::rwx,u:1234:rw,g::r,o::-,m::rwx d; umask 077; touch d/f; mkdir d/e; mkdir d/e/e2");
-    let list = ground.shell("getfacl -cn d/f");
-    assert!(
-        list.contains("user:1234:rw-") && list.contains("other::---"),
-        "{list}"
+    ground.shell(
+        "mkdir d; setfacl -d -m u::rwx,u:1234:rw,g::r,o::-,m::rwx d; umask 077; touch d/f; mkdir d/e; mkdir d/e/e2",
     );
+    let list = ground.shell("getfacl -cn d/f");
+    assert!(list.contains("user:1234:rw-") && list.contains("other::---"), "{list}");
     assert_eq!(mode(&ground, "d/f"), 0o660);
     let list = ground.shell("getfacl -cn d/e/e2");
-    assert!(
-        list.contains("default:user:1234:rw-") && list.contains("user:1234:rw-"),
-        "{list}"
-    );
+    assert!(list.contains("default:user:1234:rw-") && list.contains("user:1234:rw-"), "{list}");
 }
 
 #[test]
@@ -66,12 +55,7 @@ fn a_list_lets_in_whom_the_mode_keeps_out() {
         Ok(mut command) => command::run(&mut command),
         Err(reason) => skip!("{reason}"),
     };
-    assert_eq!(
-        String::from_utf8_lossy(&read.stdout),
-        "secret\n",
-        "{}",
-        command::transcript(&read)
-    );
+    assert_eq!(String::from_utf8_lossy(&read.stdout), "secret\n", "{}", command::transcript(&read));
     let refused = as_nobody(&ground, "cat g; echo more >> f").expect("as before");
     let refused = command::transcript(&command::run(&mut { refused }));
     assert_eq!(refused.matches("Permission denied").count(), 2, "{refused}");
@@ -84,8 +68,5 @@ fn a_copy_keeps_its_list() {
         skip!("setfacl is not installed");
     }
     ground.shell("mkdir d; setfacl -m u:1234:rwx d; setfacl -d -m g:77:rx d; touch d/f; cp -a d e");
-    assert_eq!(
-        ground.shell("cd d; getfacl -Rn ."),
-        ground.shell("cd e; getfacl -Rn .")
-    );
+    assert_eq!(ground.shell("cd d; getfacl -Rn ."), ground.shell("cd e; getfacl -Rn ."));
 }

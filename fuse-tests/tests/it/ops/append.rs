@@ -14,14 +14,9 @@ fn appending_handles_never_overwrite_each_other() {
         for writer in 0..4 {
             let path = &path;
             scope.spawn(move || {
-                let mut file = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .open(path)
-                    .expect("open");
+                let mut file = OpenOptions::new().append(true).create(true).open(path).expect("open");
                 for line in 0..250 {
-                    file.write_all(format!("{writer} {line:04}\n").as_bytes())
-                        .expect("append");
+                    file.write_all(format!("{writer} {line:04}\n").as_bytes()).expect("append");
                 }
             });
         }
@@ -29,22 +24,15 @@ fn appending_handles_never_overwrite_each_other() {
     let text = std::fs::read_to_string(&path).expect("read");
     assert_eq!(text.lines().count(), 1_000);
     for writer in 0..4 {
-        let lines = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("{writer} ")));
-        assert!(
-            lines.eq((0..250).map(|line| format!("{line:04}"))),
-            "writer {writer} lost its order"
-        );
+        let lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{writer} ")));
+        assert!(lines.eq((0..250).map(|line| format!("{line:04}"))), "writer {writer} lost its order");
     }
 }
 
 #[test]
 fn processes_that_append_lose_nothing() {
     let ground = Ground::new();
-    ground.shell(
-        "for w in 1 2 3; do (for i in $(seq 200); do echo \"$w $i\" >> log; done) & done; wait",
-    );
+    ground.shell("for w in 1 2 3; do (for i in $(seq 200); do echo \"$w $i\" >> log; done) & done; wait");
     assert_eq!(ground.shell("wc -l < log").trim(), "600");
     assert_eq!(ground.shell("sort log | uniq | wc -l").trim(), "600");
 }
@@ -52,11 +40,7 @@ fn processes_that_append_lose_nothing() {
 #[test]
 fn a_truncated_log_goes_on_at_its_new_end() {
     let ground = Ground::new();
-    let mut log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(ground.path("log"))
-        .expect("open");
+    let mut log = OpenOptions::new().append(true).create(true).open(ground.path("log")).expect("open");
     log.write_all(b"a long first line\n").expect("append");
     log.set_len(2).expect("truncate");
     log.write_all(b"!").expect("append");

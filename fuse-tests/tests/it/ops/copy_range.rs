@@ -11,19 +11,12 @@ use rustix::io::Errno;
 use super::assert_fails;
 
 fn open(path: &Path) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .expect("open")
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).expect("open")
 }
 
 fn copy(from: &File, mut from_offset: u64, to: &File, mut to_offset: u64, mut len: usize) {
     while len > 0 {
-        let copied = copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), len)
-            .expect("copy");
+        let copied = copy_file_range(from, Some(&mut from_offset), to, Some(&mut to_offset), len).expect("copy");
         assert!(copied > 0, "nothing was copied with {len} bytes to go");
         len -= copied;
     }
@@ -50,18 +43,9 @@ fn the_copy_is_a_copy() {
     copy(&from, 0, &to, 0, 1 << 20);
     from.write_all_at(&[0; 1000], 500_000).expect("write");
     to.write_all_at(&[1; 1000], 600_000).expect("write");
-    let (a, b) = (
-        std::fs::read(ground.path("from")).expect("read"),
-        std::fs::read(ground.path("to")).expect("read"),
-    );
-    assert!(
-        b[500_000..501_000] == bytes[500_000..501_000],
-        "the source's change shows in the copy"
-    );
-    assert!(
-        a[600_000..601_000] == bytes[600_000..601_000],
-        "the copy's change shows in the source"
-    );
+    let (a, b) = (std::fs::read(ground.path("from")).expect("read"), std::fs::read(ground.path("to")).expect("read"));
+    assert!(b[500_000..501_000] == bytes[500_000..501_000], "the source's change shows in the copy");
+    assert!(a[600_000..601_000] == bytes[600_000..601_000], "the copy's change shows in the source");
 }
 
 #[test]
@@ -83,14 +67,8 @@ fn a_copy_past_the_end_is_short() {
     let ground = Ground::new();
     let (from, to) = (open(&ground.path("from")), open(&ground.path("to")));
     from.write_all_at(b"0123456789", 0).expect("write");
-    assert_eq!(
-        copy_file_range(&from, Some(&mut 4), &to, Some(&mut 0), 100),
-        Ok(6)
-    );
-    assert_eq!(
-        copy_file_range(&from, Some(&mut 10), &to, Some(&mut 0), 100),
-        Ok(0)
-    );
+    assert_eq!(copy_file_range(&from, Some(&mut 4), &to, Some(&mut 0), 100), Ok(6));
+    assert_eq!(copy_file_range(&from, Some(&mut 10), &to, Some(&mut 0), 100), Ok(0));
     assert_eq!(std::fs::read(ground.path("to")).expect("read"), b"456789");
 }
 

@@ -30,12 +30,7 @@ fn the_umask_is_taken_off_the_mode() {
 #[test]
 fn an_exclusive_create_refuses_what_is_there() {
     let ground = Ground::new();
-    let create = |name| {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(ground.path(name))
-    };
+    let create = |name| OpenOptions::new().write(true).create_new(true).open(ground.path(name));
     create("f").expect("the first");
     assert_fails(create("f"), Errno::EXIST);
     std::os::unix::fs::symlink("nowhere", ground.path("dangling")).expect("symlink");
@@ -48,19 +43,9 @@ fn only_one_of_many_exclusive_creates_wins() {
     for round in 0..20 {
         let path = ground.path(&format!("f{round}"));
         let winners = std::thread::scope(|scope| {
-            let create = || {
-                OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .open(&path)
-                    .is_ok()
-            };
+            let create = || OpenOptions::new().write(true).create_new(true).open(&path).is_ok();
             let racers: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
-            racers
-                .into_iter()
-                .filter_map(|racer| racer.join().ok())
-                .filter(|won| *won)
-                .count()
+            racers.into_iter().filter_map(|racer| racer.join().ok()).filter(|won| *won).count()
         });
         assert_eq!(winners, 1);
     }
@@ -70,11 +55,7 @@ fn only_one_of_many_exclusive_creates_wins() {
 fn opening_with_truncation_empties() {
     let ground = Ground::new();
     std::fs::write(ground.path("f"), vec![7; 300_000]).expect("write");
-    let file = OpenOptions::new()
-        .write(true)
-        .truncate(true)
-        .open(ground.path("f"))
-        .expect("open");
+    let file = OpenOptions::new().write(true).truncate(true).open(ground.path("f")).expect("open");
     assert_eq!(file.metadata().expect("stat").len(), 0);
     assert_eq!(std::fs::read(ground.path("f")).expect("read"), b"");
 }
@@ -82,13 +63,8 @@ fn opening_with_truncation_empties() {
 #[test]
 fn a_file_made_without_write_permission_can_be_written_through_its_first_handle() {
     let ground = Ground::new();
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o000)
-        .open(ground.path("f"))
-        .expect("create");
+    let mut file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o000).open(ground.path("f")).expect("create");
     file.write_all(b"still writable").expect("write");
     assert_eq!(file.metadata().expect("stat").mode() & 0o777, 0);
 }
@@ -143,10 +119,7 @@ fn thousands_of_small_files_hold_what_was_written() {
     }
     for i in 0..2_000 {
         let mut seen = Vec::new();
-        File::open(ground.path(&format!("f{i}")))
-            .expect("open")
-            .read_to_end(&mut seen)
-            .expect("read");
+        File::open(ground.path(&format!("f{i}"))).expect("open").read_to_end(&mut seen).expect("read");
         assert!(seen == content(i), "file {i} differs");
     }
 }

@@ -33,20 +33,11 @@ fn direct_and_cached_access_see_the_same() {
     let ground = Ground::new();
     let path = ground.path("f");
     let bytes = Random::new(12).bytes(8 * PIECE);
-    let (direct, cached) = (
-        open(&path),
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .expect("open"),
-    );
+    let (direct, cached) = (open(&path), OpenOptions::new().read(true).write(true).open(&path).expect("open"));
     for (i, piece) in bytes.chunks(PIECE).enumerate() {
         aligned(PIECE, |buffer| {
             buffer.copy_from_slice(piece);
-            direct
-                .write_all_at(buffer, (i * PIECE) as u64)
-                .expect("direct write");
+            direct.write_all_at(buffer, (i * PIECE) as u64).expect("direct write");
         });
     }
     assert!(std::fs::read(&path).expect("read") == bytes);
@@ -55,9 +46,7 @@ fn direct_and_cached_access_see_the_same() {
         direct.read_exact_at(buffer, 0).expect("direct read");
         assert!(buffer[5_000..5_100] == [1; 100] && buffer[..5_000] == bytes[..5_000]);
         buffer[..ALIGNMENT].fill(2);
-        direct
-            .write_all_at(&buffer[..ALIGNMENT], 0)
-            .expect("direct write");
+        direct.write_all_at(&buffer[..ALIGNMENT], 0).expect("direct write");
     });
     assert!(std::fs::read(&path).expect("read")[..ALIGNMENT] == [2; ALIGNMENT]);
 }
@@ -67,9 +56,6 @@ fn a_direct_read_stops_at_the_end() {
     let ground = Ground::new();
     std::fs::write(ground.path("f"), vec![7; 5_000]).expect("write");
     aligned(2 * ALIGNMENT, |buffer| {
-        assert_eq!(
-            open(&ground.path("f")).read_at(buffer, 0).expect("read"),
-            5_000
-        );
+        assert_eq!(open(&ground.path("f")).read_at(buffer, 0).expect("read"), 5_000);
     });
 }

@@ -50,35 +50,18 @@ fn a_setgid_folder_hands_its_group_down() {
     std::fs::create_dir(&folder).expect("mkdir");
     chown(&folder, None, Some(1234)).expect("chown");
     std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o2775)).expect("chmod");
-    ground.shell(
-        "touch shared/f; mkdir shared/d; mkdir shared/d/e; ln -s x shared/s; mkfifo shared/p",
-    );
+    ground.shell("touch shared/f; mkdir shared/d; mkdir shared/d/e; ln -s x shared/s; mkfifo shared/p");
     for name in ["f", "d", "d/e", "s", "p"] {
-        assert_eq!(
-            std::fs::symlink_metadata(folder.join(name))
-                .expect("stat")
-                .gid(),
-            1234,
-            "{name}"
-        );
+        assert_eq!(std::fs::symlink_metadata(folder.join(name)).expect("stat").gid(), 1234, "{name}");
     }
-    assert_eq!(
-        std::fs::metadata(folder.join("d/e")).expect("stat").mode() & 0o2000,
-        0o2000
-    );
-    assert_eq!(
-        std::fs::metadata(folder.join("f")).expect("stat").mode() & 0o2000,
-        0
-    );
+    assert_eq!(std::fs::metadata(folder.join("d/e")).expect("stat").mode() & 0o2000, 0o2000);
+    assert_eq!(std::fs::metadata(folder.join("f")).expect("stat").mode() & 0o2000, 0);
 }
 
 #[test]
 fn a_deep_tree_is_built_walked_and_removed() {
     let ground = Ground::new();
-    let deep = (0..300)
-        .map(|i| format!("d{i}"))
-        .collect::<Vec<_>>()
-        .join("/");
+    let deep = (0..300).map(|i| format!("d{i}")).collect::<Vec<_>>().join("/");
     std::fs::create_dir_all(ground.path(&deep)).expect("mkdir");
     std::fs::write(ground.path(&format!("{deep}/f")), b"deep").expect("write");
     assert_eq!(ground.shell("find . -name f | wc -l").trim(), "1");
@@ -90,8 +73,5 @@ fn a_deep_tree_is_built_walked_and_removed() {
 fn a_removed_folder_stays_empty_for_those_inside() {
     let ground = Ground::new();
     let out = ground.shell("mkdir d; cd d; rmdir ../d; ls -A | wc -l; touch f 2>&1 || true");
-    assert!(
-        out.starts_with('0') && out.contains("No such file"),
-        "{out}"
-    );
+    assert!(out.starts_with('0') && out.contains("No such file"), "{out}");
 }

@@ -10,22 +10,11 @@ fn numbers_are_unique_and_stay() {
     let ground = Ground::new();
     ground.shell("for i in $(seq 500); do echo $i > f$i; done; mkdir d; ln -s f1 s");
     let numbers = || -> BTreeSet<(u64, std::ffi::OsString)> {
-        let entries = std::fs::read_dir(&*ground)
-            .expect("list")
-            .map(|entry| entry.expect("an entry"));
-        entries
-            .map(|entry| (entry.metadata().expect("stat").ino(), entry.file_name()))
-            .collect()
+        let entries = std::fs::read_dir(&*ground).expect("list").map(|entry| entry.expect("an entry"));
+        entries.map(|entry| (entry.metadata().expect("stat").ino(), entry.file_name())).collect()
     };
     let before = numbers();
-    assert_eq!(
-        before
-            .iter()
-            .map(|(ino, _)| ino)
-            .collect::<BTreeSet<_>>()
-            .len(),
-        502
-    );
+    assert_eq!(before.iter().map(|(ino, _)| ino).collect::<BTreeSet<_>>().len(), 502);
     ground.shell("echo more >> f7; touch f8; sync .");
     assert_eq!(numbers(), before);
 }

@@ -10,9 +10,7 @@ use rustix::io::Errno;
 use super::assert_fails;
 
 fn links(ground: &Ground, name: &str) -> u64 {
-    std::fs::symlink_metadata(ground.path(name))
-        .expect("stat")
-        .nlink()
+    std::fs::symlink_metadata(ground.path(name)).expect("stat").nlink()
 }
 
 #[test]
@@ -22,12 +20,7 @@ fn all_names_show_the_same_file() {
     std::fs::write(ground.path("a"), b"one").expect("write");
     std::fs::hard_link(ground.path("a"), ground.path("d/b")).expect("link");
     std::fs::hard_link(ground.path("d/b"), ground.path("c")).expect("link");
-    OpenOptions::new()
-        .append(true)
-        .open(ground.path("d/b"))
-        .expect("open")
-        .write_all(b" two")
-        .expect("append");
+    OpenOptions::new().append(true).open(ground.path("d/b")).expect("open").write_all(b" two").expect("append");
     for name in ["a", "d/b", "c"] {
         assert_eq!(std::fs::read(ground.path(name)).expect("read"), b"one two");
         assert_eq!(links(&ground, name), 3);
@@ -71,10 +64,7 @@ fn a_symbolic_link_and_a_pipe_can_have_two_names() {
     let ground = Ground::new();
     ground.shell("ln -s target s; ln -P s s2; mkfifo p; ln p p2");
     assert_eq!((links(&ground, "s"), links(&ground, "p2")), (2, 2));
-    assert_eq!(
-        std::fs::read_link(ground.path("s2")).expect("readlink"),
-        std::path::Path::new("target")
-    );
+    assert_eq!(std::fs::read_link(ground.path("s2")).expect("readlink"), std::path::Path::new("target"));
 }
 
 #[test]

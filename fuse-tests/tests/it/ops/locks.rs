@@ -12,19 +12,10 @@ use super::assert_fails;
 fn a_whole_file_lock_keeps_others_out() {
     let ground = Ground::new();
     File::create(ground.path("f")).expect("create");
-    let (first, second) = (
-        File::open(ground.path("f")).expect("open"),
-        File::open(ground.path("f")).expect("open"),
-    );
+    let (first, second) = (File::open(ground.path("f")).expect("open"), File::open(ground.path("f")).expect("open"));
     flock(&first, FlockOperation::LockExclusive).expect("lock");
-    assert_fails(
-        flock(&second, FlockOperation::NonBlockingLockExclusive),
-        Errno::AGAIN,
-    );
-    assert_fails(
-        flock(&second, FlockOperation::NonBlockingLockShared),
-        Errno::AGAIN,
-    );
+    assert_fails(flock(&second, FlockOperation::NonBlockingLockExclusive), Errno::AGAIN);
+    assert_fails(flock(&second, FlockOperation::NonBlockingLockShared), Errno::AGAIN);
     let blocked = ground.shell("flock -n f true && echo free || echo taken");
     assert_eq!(blocked, "taken\n");
     flock(&first, FlockOperation::LockShared).expect("downgrade");

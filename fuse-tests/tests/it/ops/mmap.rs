@@ -46,10 +46,7 @@ os.sync()
 ",
     );
     let bytes = std::fs::read(ground.path("f")).expect("read");
-    assert!(
-        bytes[..299_990].iter().all(|byte| *byte == b'a')
-            && bytes[299_990..].iter().all(|byte| *byte == b'b')
-    );
+    assert!(bytes[..299_990].iter().all(|byte| *byte == b'a') && bytes[299_990..].iter().all(|byte| *byte == b'b'));
 }
 
 #[test]

@@ -37,16 +37,8 @@ const NOBODY: u32 = 65534;
 /// Insists on a failure with exactly this code.
 #[track_caller]
 fn assert_fails<T: Debug, E: Into<io::Error>>(outcome: Result<T, E>, errno: Errno) {
-    let code = outcome
-        .map_err(Into::into)
-        .expect_err("this has to fail")
-        .raw_os_error();
-    assert_eq!(
-        code,
-        Some(errno.raw_os_error()),
-        "expected {errno}, got {:?}",
-        code.map(io::Error::from_raw_os_error)
-    );
+    let code = outcome.map_err(Into::into).expect_err("this has to fail").raw_os_error();
+    assert_eq!(code, Some(errno.raw_os_error()), "expected {errno}, got {:?}", code.map(io::Error::from_raw_os_error));
 }
 
 /// A shell command as an ordinary user; `None` where that can't be had, with the reason.
@@ -55,13 +47,6 @@ fn as_nobody(dir: &Path, script: &str) -> Result<Command, &'static str> {
         return Err("only root can become another user");
     }
     let mut command = cairn_fuse_tests::command::command(dir, "setpriv");
-    command.args([
-        &format!("--reuid={NOBODY}"),
-        &format!("--regid={NOBODY}"),
-        "--clear-groups",
-        "bash",
-        "-c",
-        script,
-    ]);
+    command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "bash", "-c", script]);
     Ok(command)
 }

@@ -45,10 +45,7 @@ fn upper_and_lower_case_are_apart() {
     for name in ["readme", "README", "Readme"] {
         std::fs::write(ground.path(name), name).expect("write");
     }
-    assert_eq!(
-        std::fs::read_to_string(ground.path("Readme")).expect("read"),
-        "Readme"
-    );
+    assert_eq!(std::fs::read_to_string(ground.path("Readme")).expect("read"), "Readme");
     assert_eq!(std::fs::read_dir(&*ground).expect("list").count(), 3);
 }
 
@@ -60,17 +57,8 @@ fn a_name_has_at_most_255_bytes() {
     std::fs::rename(ground.path(&longest), ground.path(&"m".repeat(255))).expect("rename");
     let longer = "n".repeat(256);
     assert_fails(File::create(ground.path(&longer)), Errno::NAMETOOLONG);
-    assert_fails(
-        std::fs::create_dir(ground.path(&longer)),
-        Errno::NAMETOOLONG,
-    );
-    assert_fails(
-        std::fs::rename(ground.path(&"m".repeat(255)), ground.path(&longer)),
-        Errno::NAMETOOLONG,
-    );
+    assert_fails(std::fs::create_dir(ground.path(&longer)), Errno::NAMETOOLONG);
+    assert_fails(std::fs::rename(ground.path(&"m".repeat(255)), ground.path(&longer)), Errno::NAMETOOLONG);
     assert_fails(std::fs::metadata(ground.path(&longer)), Errno::NAMETOOLONG);
-    assert_fails(
-        std::os::unix::fs::symlink("x", ground.path(&longer)),
-        Errno::NAMETOOLONG,
-    );
+    assert_fails(std::os::unix::fs::symlink("x", ground.path(&longer)), Errno::NAMETOOLONG);
 }

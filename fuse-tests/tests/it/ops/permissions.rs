@@ -39,15 +39,8 @@ fn every_mode_is_kept() {
 fn strangers_are_kept_out() {
     let ground = Ground::new();
     ground.shell("umask 077; echo secret > f; mkdir closed; touch closed/inner; mkdir -m 755 open; touch open/f");
-    let said = nobody!(
-        ground,
-        "cat f; ls closed; touch open/new; rm -f open/f; chmod 777 f; mv f g"
-    );
-    assert_eq!(
-        said.matches("Permission denied").count() + said.matches("not permitted").count(),
-        6,
-        "{said}"
-    );
+    let said = nobody!(ground, "cat f; ls closed; touch open/new; rm -f open/f; chmod 777 f; mv f g");
+    assert_eq!(said.matches("Permission denied").count() + said.matches("not permitted").count(), 6, "{said}");
     assert!(!said.contains("secret"));
 }
 
@@ -55,10 +48,7 @@ fn strangers_are_kept_out() {
 fn a_sticky_folder_protects_the_files_of_others() {
     let ground = Ground::new();
     ground.shell("mkdir -m 1777 tmp; touch tmp/mine; chmod 666 tmp/mine");
-    let said = nobody!(
-        ground,
-        "touch tmp/theirs && rm tmp/theirs && rm -f tmp/mine; mv tmp/mine tmp/gone"
-    );
+    let said = nobody!(ground, "touch tmp/theirs && rm tmp/theirs && rm -f tmp/mine; mv tmp/mine tmp/gone");
     assert_eq!(said.matches("not permitted").count(), 2, "{said}");
     assert!(ground.path("tmp/mine").exists());
 }
@@ -87,10 +77,7 @@ fn a_new_owner_loses_the_special_bits() {
     chmod(&path, 0o6755);
     chown(&path, Some(1234), Some(4321)).expect("chown");
     let meta = std::fs::metadata(&path).expect("stat");
-    assert_eq!(
-        (meta.uid(), meta.gid(), meta.mode() & 0o7777),
-        (1234, 4321, 0o755)
-    );
+    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o755));
     chown(&path, None, Some(77)).expect("chown of the group");
     assert_eq!(std::fs::metadata(&path).expect("stat").uid(), 1234);
 }

@@ -11,13 +11,7 @@ use rustix::io::Errno;
 use super::assert_fails;
 
 fn open(path: &Path) -> File {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .expect("open")
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).expect("open")
 }
 
 #[test]
@@ -69,9 +63,7 @@ fn every_handle_sees_a_write_at_once() {
     let ground = Ground::new();
     let (writer, reader) = (open(&ground.path("f")), open(&ground.path("f")));
     for round in 0u64..200 {
-        writer
-            .write_all_at(&round.to_le_bytes(), round * 700)
-            .expect("write");
+        writer.write_all_at(&round.to_le_bytes(), round * 700).expect("write");
         let mut seen = [0; 8];
         reader.read_exact_at(&mut seen, round * 700).expect("read");
         assert_eq!(u64::from_le_bytes(seen), round);
@@ -91,20 +83,14 @@ fn several_writers_of_one_file_do_not_disturb_each_other() {
                 let file = open(path);
                 for turn in 0..60 {
                     let bytes = vec![writer as u8 + 1; PIECE as usize];
-                    file.write_all_at(&bytes, (turn * 4 + writer) * PIECE)
-                        .expect("write");
+                    file.write_all_at(&bytes, (turn * 4 + writer) * PIECE).expect("write");
                 }
             });
         }
     });
     let bytes = std::fs::read(&path).expect("read");
     for (index, piece) in bytes.chunks(PIECE as usize).enumerate() {
-        assert!(
-            piece
-                .iter()
-                .all(|byte| u64::from(*byte) == index as u64 % 4 + 1),
-            "piece {index} is mixed"
-        );
+        assert!(piece.iter().all(|byte| u64::from(*byte) == index as u64 % 4 + 1), "piece {index} is mixed");
     }
 }
 
@@ -127,10 +113,7 @@ fn a_handle_allows_only_what_it_was_opened_for() {
     std::fs::write(ground.path("f"), b"x").expect("write");
     let reader = File::open(ground.path("f")).expect("open");
     assert_fails(reader.write_at(b"y", 0), Errno::BADF);
-    let writer = OpenOptions::new()
-        .write(true)
-        .open(ground.path("f"))
-        .expect("open");
+    let writer = OpenOptions::new().write(true).open(ground.path("f")).expect("open");
     assert_fails(writer.read_at(&mut [0], 0), Errno::BADF);
 }
 
@@ -147,12 +130,8 @@ fn a_vectored_write_arrives_whole_and_in_order() {
     let ground = Ground::new();
     let mut file = open(&ground.path("f"));
     let (first, second) = (vec![1; 70_000], vec![2; 3]);
-    let written = file
-        .write_vectored(&[
-            std::io::IoSlice::new(&first),
-            std::io::IoSlice::new(&second),
-        ])
-        .expect("writev");
+    let written =
+        file.write_vectored(&[std::io::IoSlice::new(&first), std::io::IoSlice::new(&second)]).expect("writev");
     assert_eq!(written, 70_003);
     assert!(std::fs::read(ground.path("f")).expect("read") == [first, second].concat());
 }
@@ -164,10 +143,7 @@ fn fsync_of_files_and_folders_succeeds() {
     file.write_all_at(b"kept", 0).expect("write");
     file.sync_all().expect("fsync");
     file.sync_data().expect("fdatasync");
-    File::open(&*ground)
-        .expect("open")
-        .sync_all()
-        .expect("fsync of the folder");
+    File::open(&*ground).expect("open").sync_all().expect("fsync of the folder");
     rustix::fs::syncfs(&file).expect("syncfs");
 }
 
@@ -175,10 +151,7 @@ fn fsync_of_files_and_folders_succeeds() {
 fn a_program_runs_from_the_mount() {
     let ground = Ground::new();
     ground.shell("cp $(command -v bash) ./shell; ./shell -c 'echo from inside' > out");
-    assert_eq!(
-        std::fs::read_to_string(ground.path("out")).expect("read"),
-        "from inside\n"
-    );
+    assert_eq!(std::fs::read_to_string(ground.path("out")).expect("read"), "from inside\n");
     std::fs::write(ground.path("script"), "#!/bin/sh\necho script").expect("write");
     assert_eq!(ground.shell("chmod 755 script; ./script"), "script\n");
 }

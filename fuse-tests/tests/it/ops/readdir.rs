@@ -10,12 +10,7 @@ use rustix::fs::{Dir, FileType};
 fn names(dir: &mut Dir) -> Vec<(String, i64)> {
     std::iter::from_fn(|| dir.read())
         .map(|entry| entry.expect("an entry"))
-        .map(|entry| {
-            (
-                entry.file_name().to_string_lossy().into_owned(),
-                entry.offset(),
-            )
-        })
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.offset()))
         .filter(|(name, _)| name != "." && name != "..")
         .collect()
 }
@@ -48,12 +43,7 @@ fn the_dots_and_the_types_and_numbers_are_right() {
         move || dir.read()
     })
     .map(|entry| entry.expect("an entry"))
-    .map(|entry| {
-        (
-            entry.file_name().to_string_lossy().into_owned(),
-            (entry.file_type(), entry.ino()),
-        )
-    })
+    .map(|entry| (entry.file_name().to_string_lossy().into_owned(), (entry.file_type(), entry.ino())))
     .collect();
     let expected = [
         (".", FileType::Directory),
@@ -67,9 +57,7 @@ fn the_dots_and_the_types_and_numbers_are_right() {
     for (name, kind) in expected {
         assert_eq!(entries[name].0, kind, "{name}");
         if name != ".." {
-            let ino = std::fs::symlink_metadata(ground.path(name))
-                .expect("stat")
-                .ino();
+            let ino = std::fs::symlink_metadata(ground.path(name)).expect("stat").ino();
             assert_eq!(entries[name].1, ino, "the number of {name}");
         }
     }
@@ -94,15 +82,8 @@ fn a_position_stays_valid_while_names_come_and_go() {
     }
     dir.seek(position).expect("seek");
     let rest: BTreeSet<_> = names(&mut dir).into_iter().map(|(name, _)| name).collect();
-    let old: BTreeSet<_> = rest
-        .iter()
-        .filter(|name| !name.starts_with("new"))
-        .cloned()
-        .collect();
-    assert_eq!(
-        old, expected,
-        "names behind the position were lost or came twice"
-    );
+    let old: BTreeSet<_> = rest.iter().filter(|name| !name.starts_with("new")).cloned().collect();
+    assert_eq!(old, expected, "names behind the position were lost or came twice");
 }
 
 #[test]
@@ -114,25 +95,12 @@ fn names_that_stay_are_listed_exactly_once_whatever_else_happens() {
     let mut dir = open(&ground);
     let (mut seen, mut turn) = (Vec::new(), 0);
     while let Some(entry) = dir.read() {
-        seen.push(
-            entry
-                .expect("an entry")
-                .file_name()
-                .to_string_lossy()
-                .into_owned(),
-        );
+        seen.push(entry.expect("an entry").file_name().to_string_lossy().into_owned());
         turn += 1;
         let path = ground.path(&format!("passing{}", turn % 50));
-        if turn % 2 == 0 {
-            drop(File::create(path))
-        } else {
-            drop(std::fs::remove_file(path))
-        }
+        if turn % 2 == 0 { drop(File::create(path)) } else { drop(std::fs::remove_file(path)) }
     }
-    let stayed: Vec<_> = seen
-        .iter()
-        .filter(|name| name.starts_with("stay"))
-        .collect();
+    let stayed: Vec<_> = seen.iter().filter(|name| name.starts_with("stay")).collect();
     assert_eq!(stayed.len(), 1_000);
     assert_eq!(stayed.iter().collect::<BTreeSet<_>>().len(), 1_000);
 }

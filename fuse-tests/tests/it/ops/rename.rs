@@ -23,12 +23,7 @@ fn rename(ground: &Ground, from: &str, to: &str) -> std::io::Result<()> {
     std::fs::rename(ground.path(from), ground.path(to))
 }
 
-fn rename_with(
-    ground: &Ground,
-    from: &str,
-    to: &str,
-    flags: RenameFlags,
-) -> rustix::io::Result<()> {
+fn rename_with(ground: &Ground, from: &str, to: &str, flags: RenameFlags) -> rustix::io::Result<()> {
     renameat_with(CWD, ground.path(from), CWD, ground.path(to), flags)
 }
 
@@ -42,10 +37,7 @@ fn a_replaced_file_is_old_or_new_but_never_missing() {
             let (mut last, mut seen) = (0u32, 0u32);
             while !done.load(Ordering::Relaxed) {
                 let text = read(&ground, "f");
-                let version = text
-                    .strip_prefix("version ")
-                    .and_then(|n| n.parse().ok())
-                    .expect("a whole version");
+                let version = text.strip_prefix("version ").and_then(|n| n.parse().ok()).expect("a whole version");
                 assert!(version >= last, "{version} after {last}");
                 last = version;
                 seen += 1;
@@ -71,10 +63,7 @@ fn a_file_moves_between_folders_with_all_it_has() {
     let before = std::fs::metadata(ground.path("a/b/f")).expect("stat");
     rename(&ground, "a/b/f", "c/g").expect("rename");
     let after = std::fs::metadata(ground.path("c/g")).expect("stat");
-    assert_eq!(
-        (before.ino(), before.mtime_nsec(), before.mode()),
-        (after.ino(), after.mtime_nsec(), after.mode())
-    );
+    assert_eq!((before.ino(), before.mtime_nsec(), before.mode()), (after.ino(), after.mtime_nsec(), after.mode()));
     assert_eq!(read(&ground, "c/g"), "content");
     assert_fails(std::fs::metadata(ground.path("a/b/f")), Errno::NOENT);
 }
@@ -85,13 +74,8 @@ fn a_folder_moves_with_everything_below() {
     ground.shell("mkdir -p from/x/y to; for i in $(seq 50); do echo $i > from/x/y/f$i; done; mv from/x to/moved");
     assert_eq!(ground.shell("cat to/moved/y/f7").trim(), "7");
     assert_eq!(ground.shell("find to -type f | wc -l").trim(), "50");
-    let parent = std::fs::metadata(ground.path("to/moved/.."))
-        .expect("stat")
-        .ino();
-    assert_eq!(
-        parent,
-        std::fs::metadata(ground.path("to")).expect("stat").ino()
-    );
+    let parent = std::fs::metadata(ground.path("to/moved/..")).expect("stat").ino();
+    assert_eq!(parent, std::fs::metadata(ground.path("to")).expect("stat").ino());
 }
 
 #[test]
@@ -112,13 +96,7 @@ fn a_folder_replaces_an_empty_folder_only() {
     write(&ground, "full/f", "x");
     write(&ground, "file", "x");
     let outcome = rename(&ground, "from", "full");
-    assert!(
-        matches!(
-            outcome.as_ref().map_err(|e| e.raw_os_error()),
-            Err(Some(39 | 17))
-        ),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome.as_ref().map_err(|e| e.raw_os_error()), Err(Some(39 | 17))), "{outcome:?}");
     assert_fails(rename(&ground, "from", "file"), Errno::NOTDIR);
     assert_fails(rename(&ground, "file", "empty"), Errno::ISDIR);
     rename(&ground, "from", "empty").expect("rename");
@@ -139,14 +117,8 @@ fn noreplace_keeps_what_is_there() {
     let ground = Ground::new();
     write(&ground, "a", "a");
     write(&ground, "b", "b");
-    assert_fails(
-        rename_with(&ground, "a", "b", RenameFlags::NOREPLACE),
-        Errno::EXIST,
-    );
-    assert_eq!(
-        (read(&ground, "a"), read(&ground, "b")),
-        ("a".into(), "b".into())
-    );
+    assert_fails(rename_with(&ground, "a", "b", RenameFlags::NOREPLACE), Errno::EXIST);
+    assert_eq!((read(&ground, "a"), read(&ground, "b")), ("a".into(), "b".into()));
     rename_with(&ground, "a", "c", RenameFlags::NOREPLACE).expect("a free name");
     assert_eq!(read(&ground, "c"), "a");
 }
@@ -159,14 +131,8 @@ fn exchange_swaps_a_file_and_a_folder() {
     rename_with(&ground, "file", "folder/inner", RenameFlags::EXCHANGE).expect("exchange");
     assert_eq!(read(&ground, "folder/inner"), "content");
     assert!(ground.path("file").is_dir());
-    assert_fails(
-        rename_with(&ground, "file", "missing", RenameFlags::EXCHANGE),
-        Errno::NOENT,
-    );
-    assert_fails(
-        rename_with(&ground, "folder", "folder/inner", RenameFlags::EXCHANGE),
-        Errno::INVAL,
-    );
+    assert_fails(rename_with(&ground, "file", "missing", RenameFlags::EXCHANGE), Errno::NOENT);
+    assert_fails(rename_with(&ground, "folder", "folder/inner", RenameFlags::EXCHANGE), Errno::INVAL);
 }
 
 #[test]
@@ -191,12 +157,8 @@ fn an_open_handle_follows_its_file_and_outlives_its_replacement() {
     let mut moved = File::open(ground.path("a")).expect("open");
     rename(&ground, "a", "b").expect("rename");
     let mut text = String::new();
-    replaced
-        .read_to_string(&mut text)
-        .expect("read of a file without a name");
-    moved
-        .read_to_string(&mut text)
-        .expect("read of a file with another name");
+    replaced.read_to_string(&mut text).expect("read of a file without a name");
+    moved.read_to_string(&mut text).expect("read of a file with another name");
     assert_eq!(text, "secondfirst");
     assert_eq!(replaced.metadata().expect("stat").nlink(), 0);
 }

@@ -19,15 +19,9 @@ fn df_shows_a_disk_with_room() {
 fn du_counts_what_was_written() {
     let ground = Ground::new();
     std::fs::write(ground.path("f"), Random::new(4).bytes(1 << 20)).expect("write");
-    File::open(ground.path("f"))
-        .expect("open")
-        .sync_all()
-        .expect("fsync");
+    File::open(ground.path("f")).expect("open").sync_all().expect("fsync");
     let meta = std::fs::metadata(ground.path("f")).expect("stat");
     let allocated = meta.blocks() * 512;
-    assert!(
-        (1 << 20..1 << 21).contains(&allocated),
-        "{allocated} bytes for 1 MiB"
-    );
+    assert!((1 << 20..1 << 21).contains(&allocated), "{allocated} bytes for 1 MiB");
     assert!(meta.blksize() >= 512);
 }

@@ -9,10 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 #[test]
 fn a_named_pipe_connects_two_processes() {
     let ground = Ground::new();
-    assert_eq!(
-        ground.shell("mkfifo -m 600 p; (echo through the pipe > p) & cat p; wait"),
-        "through the pipe\n"
-    );
+    assert_eq!(ground.shell("mkfifo -m 600 p; (echo through the pipe > p) & cat p; wait"), "through the pipe\n");
     let meta = std::fs::metadata(ground.path("p")).expect("stat");
     assert!(meta.file_type().is_fifo() && meta.mode() & 0o777 == 0o600);
 }
@@ -28,12 +25,7 @@ fn a_socket_is_bound_and_found() {
     let listener = UnixListener::bind(&path).expect("bind");
     UnixStream::connect(&path).expect("connect");
     drop(listener);
-    assert!(
-        std::fs::metadata(&path)
-            .expect("stat")
-            .file_type()
-            .is_socket()
-    );
+    assert!(std::fs::metadata(&path).expect("stat").file_type().is_socket());
     assert!(UnixStream::connect(&path).is_err());
     std::fs::remove_file(&path).expect("remove");
 }
@@ -44,44 +36,20 @@ fn a_device_node_keeps_its_numbers() {
     if !command::is_root() {
         skip!("only root may make device nodes");
     }
-    for (name, kind, device) in [
-        ("c", FileType::CharacterDevice, makedev(1, 3)),
-        ("b", FileType::BlockDevice, makedev(259, 70_000)),
-    ] {
-        mknodat(
-            CWD,
-            ground.path(name),
-            kind,
-            Mode::from_raw_mode(0o640),
-            device,
-        )
-        .expect("mknod");
+    for (name, kind, device) in
+        [("c", FileType::CharacterDevice, makedev(1, 3)), ("b", FileType::BlockDevice, makedev(259, 70_000))]
+    {
+        mknodat(CWD, ground.path(name), kind, Mode::from_raw_mode(0o640), device).expect("mknod");
         let meta = std::fs::metadata(ground.path(name)).expect("stat");
-        assert_eq!(
-            (meta.rdev(), meta.mode() & 0o777),
-            (device, 0o640),
-            "{name}"
-        );
+        assert_eq!((meta.rdev(), meta.mode() & 0o777), (device, 0o640), "{name}");
     }
-    assert!(
-        std::fs::metadata(ground.path("c"))
-            .expect("stat")
-            .file_type()
-            .is_char_device()
-    );
+    assert!(std::fs::metadata(ground.path("c")).expect("stat").file_type().is_char_device());
 }
 
 #[test]
 fn mknod_makes_plain_files_too() {
     let ground = Ground::new();
-    mknodat(
-        CWD,
-        ground.path("f"),
-        FileType::RegularFile,
-        Mode::from_raw_mode(0o600),
-        0,
-    )
-    .expect("mknod");
+    mknodat(CWD, ground.path("f"), FileType::RegularFile, Mode::from_raw_mode(0o600), 0).expect("mknod");
     std::fs::write(ground.path("f"), b"plain").expect("write");
     assert!(std::fs::metadata(ground.path("f")).expect("stat").is_file());
 }

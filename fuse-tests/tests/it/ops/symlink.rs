@@ -12,37 +12,20 @@ use super::assert_fails;
 #[test]
 fn a_target_is_kept_byte_for_byte() {
     let ground = Ground::new();
-    let targets: [&[u8]; 5] = [
-        b"x",
-        b"../a b/./c//",
-        b"/absolute",
-        b"\xff\xfe not text \n",
-        &[b'y'; 4_095],
-    ];
+    let targets: [&[u8]; 5] = [b"x", b"../a b/./c//", b"/absolute", b"\xff\xfe not text \n", &[b'y'; 4_095]];
     for (i, target) in targets.iter().enumerate() {
         let path = ground.path(&format!("s{i}"));
         symlink(OsString::from_vec(target.to_vec()), &path).expect("symlink");
-        assert_eq!(
-            std::fs::read_link(&path)
-                .expect("readlink")
-                .as_os_str()
-                .as_bytes(),
-            *target
-        );
+        assert_eq!(std::fs::read_link(&path).expect("readlink").as_os_str().as_bytes(), *target);
         let meta = std::fs::symlink_metadata(&path).expect("lstat");
-        assert_eq!(
-            (meta.len(), meta.mode() & 0o7777),
-            (target.len() as u64, 0o777)
-        );
+        assert_eq!((meta.len(), meta.mode() & 0o7777), (target.len() as u64, 0o777));
     }
 }
 
 #[test]
 fn a_link_is_followed_to_files_and_folders_and_outside() {
     let ground = Ground::new();
-    ground.shell(
-        "mkdir d; echo inner > d/f; ln -s d/f s; ln -s d sd; ln -s /etc/hostname out; ln -s s s2",
-    );
+    ground.shell("mkdir d; echo inner > d/f; ln -s d/f s; ln -s d sd; ln -s /etc/hostname out; ln -s s s2");
     assert_eq!(ground.shell("cat s s2 sd/f"), "inner\ninner\ninner\n");
     assert!(ground.path("out").exists());
 }
@@ -64,10 +47,7 @@ fn the_owner_and_times_are_those_of_the_link() {
     let ground = Ground::new();
     ground.shell("touch f; ln -s f s; touch -h -d 2002-03-04T05:06:07 s");
     let seconds = |meta: std::io::Result<std::fs::Metadata>| meta.expect("stat").mtime();
-    assert_eq!(
-        seconds(std::fs::symlink_metadata(ground.path("s"))),
-        1_015_218_367
-    );
+    assert_eq!(seconds(std::fs::symlink_metadata(ground.path("s"))), 1_015_218_367);
     assert_ne!(seconds(std::fs::metadata(ground.path("f"))), 1_015_218_367);
 }
 

@@ -11,9 +11,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utim
 /// (atime, mtime, ctime) in nanoseconds.
 fn times(path: &Path) -> (i128, i128, i128) {
     let meta = std::fs::symlink_metadata(path).expect("stat");
-    let time = |seconds: i64, nanoseconds: i64| {
-        i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
-    };
+    let time = |seconds: i64, nanoseconds: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
     (
         time(meta.atime(), meta.atime_nsec()),
         time(meta.mtime(), meta.mtime_nsec()),
@@ -22,14 +20,8 @@ fn times(path: &Path) -> (i128, i128, i128) {
 }
 
 fn set(path: &Path, atime: (i64, i64), mtime: (i64, i64)) {
-    let time = |(seconds, nanoseconds)| Timespec {
-        tv_sec: seconds,
-        tv_nsec: nanoseconds,
-    };
-    let times = Timestamps {
-        last_access: time(atime),
-        last_modification: time(mtime),
-    };
+    let time = |(seconds, nanoseconds)| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    let times = Timestamps { last_access: time(atime), last_modification: time(mtime) };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("utimensat");
 }
 
@@ -45,10 +37,7 @@ fn nanoseconds_are_kept() {
     File::create(&path).expect("create");
     set(&path, (1_234_567_890, 123_456_789), (1_600_000_000, 1));
     let (atime, mtime, _) = times(&path);
-    assert_eq!(
-        (atime, mtime),
-        (1_234_567_890_123_456_789, 1_600_000_000_000_000_001)
-    );
+    assert_eq!((atime, mtime), (1_234_567_890_123_456_789, 1_600_000_000_000_000_001));
 }
 
 #[test]
@@ -79,10 +68,7 @@ fn one_time_is_set_and_the_other_left() {
     File::create(&path).expect("create");
     set(&path, (1_000, 0), (2_000, 0));
     set(&path, (0, UTIME_OMIT), (3_000, 0));
-    assert_eq!(
-        (times(&path).0, times(&path).1),
-        (1_000_000_000_000, 3_000_000_000_000)
-    );
+    assert_eq!((times(&path).0, times(&path).1), (1_000_000_000_000, 3_000_000_000_000));
     set(&path, (0, UTIME_NOW), (0, UTIME_OMIT));
     let (atime, mtime, ctime) = times(&path);
     assert_eq!(mtime, 3_000_000_000_000);
@@ -151,17 +137,8 @@ fn a_folder_changes_with_its_names() {
     }
     let before = times(&ground);
     moment();
-    OpenOptions::new()
-        .write(true)
-        .open(ground.path("f"))
-        .expect("open")
-        .write_all_at(b"x", 0)
-        .expect("write");
-    assert_eq!(
-        times(&ground).1,
-        before.1,
-        "a write inside a file is no change of its folder"
-    );
+    OpenOptions::new().write(true).open(ground.path("f")).expect("open").write_all_at(b"x", 0).expect("write");
+    assert_eq!(times(&ground).1, before.1, "a write inside a file is no change of its folder");
 }
 
 #[test]

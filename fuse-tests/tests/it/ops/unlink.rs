@@ -11,24 +11,17 @@ use super::assert_fails;
 #[test]
 fn an_open_file_without_a_name_can_be_read_and_written() {
     let ground = Ground::new();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(ground.path("f"))
-        .expect("create");
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(ground.path("f")).expect("create");
     let bytes = Random::new(3).bytes(500_000);
     file.write_all_at(&bytes, 0).expect("write");
     std::fs::remove_file(ground.path("f")).expect("remove");
     assert_eq!(file.metadata().expect("stat").nlink(), 0);
     assert_eq!(std::fs::read_dir(&*ground).expect("list").count(), 0);
 
-    file.write_all_at(b"after", 400_000)
-        .expect("write without a name");
+    file.write_all_at(b"after", 400_000).expect("write without a name");
     file.sync_all().expect("fsync without a name");
     let mut seen = vec![0; 500_000];
-    file.read_exact_at(&mut seen, 0)
-        .expect("read without a name");
+    file.read_exact_at(&mut seen, 0).expect("read without a name");
     assert!(seen[..400_000] == bytes[..400_000] && &seen[400_000..400_005] == b"after");
     file.set_len(10).expect("truncate without a name");
     assert_eq!(file.metadata().expect("stat").len(), 10);
@@ -45,10 +38,7 @@ fn the_name_is_free_for_another_file_at_once() {
     old.read_exact_at(&mut seen, 0).expect("read");
     assert_eq!(&seen, b"old");
     assert_eq!(std::fs::read(ground.path("f")).expect("read"), b"new");
-    assert_ne!(
-        old.metadata().expect("stat").ino(),
-        std::fs::metadata(ground.path("f")).expect("stat").ino()
-    );
+    assert_ne!(old.metadata().expect("stat").ino(), std::fs::metadata(ground.path("f")).expect("stat").ino());
 }
 
 #[test]

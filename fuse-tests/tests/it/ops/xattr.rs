@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cairn_fuse_tests::{Ground, Random, command, skip};
-use rustix::fs::{
-    XattrFlags, getxattr, getxattr_query, lgetxattr, listxattr, lsetxattr, removexattr, setxattr,
-};
+use rustix::fs::{XattrFlags, getxattr, getxattr_query, lgetxattr, listxattr, lsetxattr, removexattr, setxattr};
 use rustix::io::Errno;
 
 use super::assert_fails;
@@ -23,13 +21,8 @@ fn get(path: &Path, name: &str) -> rustix::io::Result<Vec<u8>> {
 fn names(path: &Path) -> BTreeSet<String> {
     let mut list = vec![0; 70_000];
     let len = listxattr(path, &mut list).expect("list");
-    let names = list[..len]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty());
-    names
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .filter(|name| name.starts_with("user."))
-        .collect()
+    let names = list[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.map(|name| String::from_utf8_lossy(name).into_owned()).filter(|name| name.starts_with("user.")).collect()
 }
 
 fn file(ground: &Ground) -> std::path::PathBuf {
@@ -47,10 +40,7 @@ fn a_value_is_kept_changed_and_removed() {
         setxattr(&path, "user.a", b"\x00\xff longer", ANY).expect("replace");
         assert_eq!(get(&path, "user.a").expect("get"), b"\x00\xff longer");
         assert_eq!(get(&path, "user.b").expect("get"), b"");
-        assert_eq!(
-            names(&path),
-            BTreeSet::from(["user.a".to_owned(), "user.b".to_owned()])
-        );
+        assert_eq!(names(&path), BTreeSet::from(["user.a".to_owned(), "user.b".to_owned()]));
         removexattr(&path, "user.a").expect("remove");
         assert_fails(get(&path, "user.a"), Errno::NODATA);
         assert_fails(removexattr(&path, "user.a"), Errno::NODATA);
@@ -61,15 +51,9 @@ fn a_value_is_kept_changed_and_removed() {
 fn create_and_replace_mean_what_they_say() {
     let ground = Ground::new();
     let path = file(&ground);
-    assert_fails(
-        setxattr(&path, "user.a", b"1", XattrFlags::REPLACE),
-        Errno::NODATA,
-    );
+    assert_fails(setxattr(&path, "user.a", b"1", XattrFlags::REPLACE), Errno::NODATA);
     setxattr(&path, "user.a", b"1", XattrFlags::CREATE).expect("create");
-    assert_fails(
-        setxattr(&path, "user.a", b"2", XattrFlags::CREATE),
-        Errno::EXIST,
-    );
+    assert_fails(setxattr(&path, "user.a", b"2", XattrFlags::CREATE), Errno::EXIST);
     setxattr(&path, "user.a", b"3", XattrFlags::REPLACE).expect("replace");
     assert_eq!(get(&path, "user.a").expect("get"), b"3");
 }
@@ -95,15 +79,7 @@ fn the_largest_value_fits_and_a_larger_one_is_refused() {
     setxattr(&path, "user.large", &largest, ANY).expect("64 KiB");
     assert!(get(&path, "user.large").expect("get") == largest);
     assert!(setxattr(&path, "user.larger", &[0; 65_537], ANY).is_err());
-    assert!(
-        setxattr(
-            &path,
-            format!("user.{}", "n".repeat(251)).as_str(),
-            b"x",
-            ANY
-        )
-        .is_err()
-    );
+    assert!(setxattr(&path, format!("user.{}", "n".repeat(251)).as_str(), b"x", ANY).is_err());
     let longest = format!("user.{}", "n".repeat(250));
     setxattr(&path, longest.as_str(), b"x", ANY).expect("a name of 255 bytes");
 }
@@ -133,10 +109,7 @@ fn attributes_follow_renames_and_hard_links() {
 fn symbolic_links_and_pipes_take_no_user_attributes() {
     let ground = Ground::new();
     ground.shell("ln -s nowhere s; mkfifo p");
-    assert_fails(
-        lsetxattr(ground.path("s"), "user.a", b"1", ANY),
-        Errno::PERM,
-    );
+    assert_fails(lsetxattr(ground.path("s"), "user.a", b"1", ANY), Errno::PERM);
     assert_fails(setxattr(ground.path("p"), "user.a", b"1", ANY), Errno::PERM);
     assert!(lgetxattr(ground.path("s"), "user.a", &mut [0; 9][..]).is_err());
 }
@@ -150,9 +123,6 @@ fn the_namespaces_are_apart() {
     }
     setxattr(&path, "trusted.a", b"t", ANY).expect("trusted");
     setxattr(&path, "user.a", b"u", ANY).expect("user");
-    assert_eq!(
-        (get(&path, "trusted.a"), get(&path, "user.a")),
-        (Ok(b"t".to_vec()), Ok(b"u".to_vec()))
-    );
+    assert_eq!((get(&path, "trusted.a"), get(&path, "user.a")), (Ok(b"t".to_vec()), Ok(b"u".to_vec())));
     assert_fails(setxattr(&path, "unknown.a", b"x", ANY), Errno::OPNOTSUPP);
 }
