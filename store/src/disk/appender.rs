@@ -1,0 +1,215 @@
+//! Appending from many threads, and group commit.
+//!
+//! Two locks, always taken in this order: the *turn*, held by the one thread that syncs, rotates or fails over; and the
+//! *writer*, held while a record is put at the end. Records are appended while a sync runs. Whoever waits for the turn
+//! and finds, when it has it, that another's sync has covered its records, is done: many waiters, one `fdatasync`.
+//!
+//! All syncs happen under the turn. The kernel reports a failed write-back to one of the callers only, so two at once
+//! could take one failure for one success.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+
+use super::catalog::{Catalog, Change, Position, Queued};
+use super::record::Location;
+use super::writer::{Appended, Log, Record, Writer};
+use crate::{ReadOnlyReason, StoreError};
+use cairn_block::Block;
+
+/// Bytes since the last sync from which on a sync in the background is worth it.
+const UNSYNCED_BYTES_NUDGE: u64 = 8 << 20;
+
+/// Most bytes that may wait for a sync. They are referenced from memory; a writer that runs ahead of the disk waits.
+const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
+
+/// What an append leaves to be done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nudge {
+    pub(crate) wants_sync: bool,
+    /// Changes that wait for a checkpoint.
+    pub(crate) queued: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    log: Arc<Log>,
+    catalog: Arc<RwLock<Catalog>>,
+    turn: Mutex<()>,
+    writer: Mutex<Writer>,
+    /// The last record that was appended, and the last that is durable.
+    appended: AtomicU64,
+    synced: AtomicU64,
+    failed_syncs: AtomicU64,
+}
+
+impl Appender {
+    pub(crate) fn new(log: Arc<Log>, catalog: Arc<RwLock<Catalog>>, writer: Writer) -> Self {
+        let seq = writer.seq();
+        Self {
+            log,
+            catalog,
+            turn: Mutex::new(()),
+            writer: Mutex::new(writer),
+            appended: AtomicU64::new(seq),
+            synced: AtomicU64::new(seq),
+            failed_syncs: AtomicU64::new(0),
+        }
+    }
+
+    /// The writer, ready for a record of this size.
+    pub(crate) fn writer(&self, bytes: u64) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        loop {
+            let writer = self.writer.lock();
+            writer.check_writable()?;
+            if writer.must_rotate(&self.log, bytes) {
+                drop(writer);
+                self.rotate(bytes)?;
+            } else if writer.unsynced_bytes() >= UNSYNCED_BYTES_MAX {
+                drop(writer);
+                self.sync()?;
+            } else {
+                return Ok(writer);
+            }
+        }
+    }
+
+    /// Appends a record and lets it take effect. Says what would be good to do in the background.
+    pub(crate) fn append(
+        &self,
+        writer: &mut Writer,
+        record: &Record,
+        block: Option<&Block>,
+        change: impl FnOnce(Location) -> Change,
+    ) -> Result<(Appended, Nudge), StoreError> {
+        let appended = writer.append(&self.log, record)?;
+        let queued = Queued { seq: appended.seq, upto: appended.upto, change: change(appended.at) };
+        let queued = {
+            let mut catalog = self.catalog.write();
+            catalog.apply(queued, block.cloned());
+            catalog.queued()
+        };
+        self.appended.store(appended.seq, Ordering::Release);
+        Ok((appended, Nudge { wants_sync: writer.unsynced_bytes() >= UNSYNCED_BYTES_NUDGE, queued }))
+    }
+
+    /// Returns once everything appended before the call is durable. Free if it is already.
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        let target = self.appended.load(Ordering::Acquire);
+        if self.synced.load(Ordering::Acquire) >= target {
+            return Ok(());
+        }
+        let turn = self.turn.lock();
+        if self.synced.load(Ordering::Acquire) >= target {
+            return Ok(());
+        }
+        self.sync_in_turn(&turn)
+    }
+
+    fn sync_in_turn(&self, turn: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        let pending = {
+            let mut writer = self.writer.lock();
+            writer.check_writable()?;
+            match writer.pending(&self.log) {
+                Ok(pending) => pending,
+                Err(error) if writer.is_broken() => return self.fail_over(turn, &mut writer, &error),
+                Err(error) => return Err(error),
+            }
+        };
+        // The writer is free meanwhile.
+        let result = self.log.device.sync_data(&pending.file, &pending.path);
+        let mut writer = self.writer.lock();
+        match result {
+            Ok(()) => {
+                let settled = writer.settle(&pending);
+                drop(writer);
+                let records = settled.iter().map(|record| (&record.id, record.seq));
+                self.catalog.write().forget_bytes(records);
+                self.synced.fetch_max(pending.seq, Ordering::AcqRel);
+                Ok(())
+            }
+            Err(error) => self.fail_over(turn, &mut writer, &error),
+        }
+    }
+
+    fn fail_over(&self, _turn: &MutexGuard<'_, ()>, writer: &mut Writer, error: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(%error, "the log cannot go on in its segment");
+        self.failed_syncs.fetch_add(1, Ordering::Relaxed);
+        let moved = writer.fail_over(&self.log)?;
+        let mut catalog = self.catalog.write();
+        for (seq, at, upto) in moved {
+            catalog.relocate(seq, at, upto);
+        }
+        drop(catalog);
+        self.synced.fetch_max(writer.seq(), Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Goes on in a new segment if a record of this size asks for it. The old one is synced before the new one is
+    /// used, so that only the last segment of a log can have holes that were never durable.
+    pub(crate) fn rotate(&self, bytes: u64) -> Result<(), StoreError> {
+        let turn = self.turn.lock();
+        // Most of it without the writer, which others may use meanwhile.
+        self.sync_in_turn(&turn)?;
+        let mut writer = self.writer.lock();
+        if !writer.must_rotate(&self.log, bytes) {
+            return Ok(());
+        }
+        let pending = match writer.pending(&self.log) {
+            Ok(pending) => pending,
+            Err(error) if writer.is_broken() => return self.fail_over(&turn, &mut writer, &error),
+            Err(error) => return Err(error),
+        };
+        if let Err(error) = self.log.device.sync_data(&pending.file, &pending.path) {
+            return self.fail_over(&turn, &mut writer, &error);
+        }
+        let settled = writer.settle(&pending);
+        self.catalog.write().forget_bytes(settled.iter().map(|record| (&record.id, record.seq)));
+        self.synced.fetch_max(pending.seq, Ordering::AcqRel);
+        writer.rotate(&self.log)
+    }
+
+    /// Brings what is buffered to the file, for a reader.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.writer.lock().flush(&self.log)
+    }
+
+    /// Runs something while nothing is appended or synced and everything is durable.
+    pub(crate) fn paused<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let turn = self.turn.lock();
+        loop {
+            self.sync_in_turn(&turn)?;
+            let _writer = self.writer.lock();
+            if self.synced.load(Ordering::Acquire) >= self.appended.load(Ordering::Acquire) {
+                return run();
+            }
+        }
+    }
+
+    /// The last record that is durable.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn failed_syncs(&self) -> u64 {
+        self.failed_syncs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn active_number(&self) -> u32 {
+        self.writer.lock().active_number()
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.writer.lock().position()
+    }
+
+    pub(crate) fn read_only(&self) -> Option<ReadOnlyReason> {
+        self.writer.lock().read_only()
+    }
+
+    pub(crate) fn set_read_only(&self, reason: ReadOnlyReason) {
+        self.writer.lock().set_read_only(reason);
+    }
+}

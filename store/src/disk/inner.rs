@@ -1,0 +1,307 @@
+//! The parts of an open store, and the paths that all its traits share: finding a block, reading it, appending,
+//! checkpoints, and healing the index.
+//!
+//! Locks, in the order they are taken: gate, checkpointing, turn, writer, rebuilding, catalog, and the index's own.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use cairn_block::{Block, BlockId, UnverifiedBlock};
+use parking_lot::{Mutex, RwLock};
+
+use super::appender::{Appender, Nudge};
+use super::catalog::{Catalog, Position, Recent};
+use super::index::Index;
+use super::marks::Marks;
+use super::options::DiskOptions;
+use super::quarantine::{Quarantine, place};
+use super::record::Location;
+use super::recovery::{OpenReport, Opened};
+use super::replay::{BATCH_CHANGES, Replay};
+use super::worker::Signal;
+use super::writer::{Log, Record};
+use crate::{Limit, ReadOnlyReason, StoreError};
+
+/// Changes in the queue from which on a checkpoint in the background is worth it, and from which on it is waited for.
+const QUEUED_NUDGE: usize = BATCH_CHANGES;
+const QUEUED_MAX: usize = 16 * BATCH_CHANGES;
+
+/// Log behind the index's durable checkpoint, at most: what a start after a crash has to read.
+const REPLAY_BYTES_MAX: u64 = 128 << 20;
+const REPLAY_RECORDS_MAX: u64 = 1 << 16;
+
+/// A read that races a collection finds its block at the copy's place on the second try. More tries are for luck
+/// beyond reason.
+const READ_TRIES: usize = 4;
+
+/// What a running collection must not take.
+pub(crate) type Gate = RwLock<Option<Mutex<Marks>>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) root: PathBuf,
+    pub(crate) options: DiskOptions,
+    pub(crate) log: Arc<Log>,
+    pub(crate) catalog: Arc<RwLock<Catalog>>,
+    pub(crate) appender: Appender,
+    pub(crate) index: Index,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) gate: Gate,
+    pub(crate) signal: Signal,
+    pub(crate) report: OpenReport,
+    checkpointing: Mutex<()>,
+    /// Held for writing while the index is made anew: nothing is missing then, only not known yet.
+    rebuilding: RwLock<()>,
+    /// Where the index's durable checkpoint is: bytes ever appended, record number.
+    flushed: (AtomicU64, AtomicU64),
+    appended_bytes: AtomicU64,
+    /// Released last.
+    _lock: File,
+}
+
+/// Where a block was found.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// Its record is not durable yet.
+    Memory(Block),
+    At(Location),
+}
+
+impl Inner {
+    pub(crate) fn new(root: PathBuf, options: DiskOptions, opened: Opened) -> Self {
+        let catalog = Arc::new(RwLock::new(opened.catalog));
+        let appender = Appender::new(Arc::clone(&opened.log), Arc::clone(&catalog), opened.writer);
+        Self {
+            root,
+            options,
+            log: opened.log,
+            catalog,
+            appender,
+            index: opened.index,
+            quarantine: opened.quarantine,
+            gate: Gate::default(),
+            signal: Signal::default(),
+            report: opened.report,
+            checkpointing: Mutex::new(()),
+            rebuilding: RwLock::new(()),
+            flushed: (AtomicU64::new(0), AtomicU64::new(0)),
+            appended_bytes: AtomicU64::new(0),
+            _lock: opened.lock,
+        }
+    }
+
+    /// Where a block is. An index that cannot tell is made anew first: that costs time, not data.
+    pub(crate) fn find(&self, id: &BlockId) -> Result<Option<Place>, StoreError> {
+        match self.find_once(id) {
+            Err(StoreError::Index { op, source }) => {
+                self.heal_index(&StoreError::Index { op, source })?;
+                self.find_once(id)
+            }
+            found => found,
+        }
+    }
+
+    /// As `find`, for callers that hold the writer.
+    pub(crate) fn find_once(&self, id: &BlockId) -> Result<Option<Place>, StoreError> {
+        let _complete = self.rebuilding.read();
+        match self.catalog.read().recent(id) {
+            Some(Recent::At { unsynced: Some(block), .. }) => return Ok(Some(Place::Memory(block.clone()))),
+            Some(Recent::At { at, .. }) => return Ok(Some(Place::At(*at))),
+            Some(Recent::Gone { .. }) => return Ok(None),
+            None => {}
+        }
+        Ok(self.index.block(id)?.map(Place::At))
+    }
+
+    /// Whether a block that was found can be served, as far as is known without reading it.
+    pub(crate) fn is_sound(&self, id: &BlockId, found: &Option<Place>) -> bool {
+        match found {
+            None => false,
+            Some(Place::Memory(_)) => true,
+            Some(Place::At(at)) => !self.quarantine.is_damaged(id, at),
+        }
+    }
+
+    /// The verified block.
+    pub(crate) fn read(&self, id: &BlockId) -> Result<Option<Block>, StoreError> {
+        let mut tried = None;
+        for _ in 0..READ_TRIES {
+            let at = match self.find(id)? {
+                None => return Ok(None),
+                Some(Place::Memory(block)) => return Ok(Some(block)),
+                Some(Place::At(at)) => at,
+            };
+            if self.quarantine.is_damaged(id, &at) {
+                return Err(damaged(id, &at));
+            }
+            if let Some(block) = self.read_at(id, at)? {
+                return Ok(Some(block));
+            }
+            // Once more at the same place, in case it was the way and not the disk; then it is damaged.
+            if tried.replace(at) == Some(at) {
+                self.quarantine(id, at);
+                return Err(damaged(id, &at));
+            }
+        }
+        Err(StoreError::Timeout { op: "get", waited: std::time::Duration::ZERO })
+    }
+
+    /// The block at a place; `None` if what is there is not it.
+    pub(crate) fn read_at(&self, id: &BlockId, at: Location) -> Result<Option<Block>, StoreError> {
+        let bytes = match self.log.segments.read(&self.log.device, at) {
+            Ok(Some(bytes)) if bytes.len() == at.len as usize => bytes,
+            Ok(_) => return Ok(None),
+            Err(error @ StoreError::TooManyFiles { .. }) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%id, %error, "a block cannot be read");
+                return Ok(None);
+            }
+        };
+        let Ok(bytes) = UnverifiedBlock::new(Bytes::from(bytes)) else { return Ok(None) };
+        Ok(bytes.verify(id).ok())
+    }
+
+    /// Remembers that a block is damaged, if it still lies there.
+    pub(crate) fn quarantine(&self, id: &BlockId, at: Location) {
+        if !matches!(self.find_once(id), Ok(Some(Place::At(now))) if now == at) {
+            return;
+        }
+        if self.quarantine.add(id, at) {
+            tracing::error!(%id, place = %place(&at), "a block is damaged");
+            if let Err(error) = self.index.set_quarantined(id, Some(at)) {
+                tracing::warn!(%error, "the damage is not remembered beyond this process");
+            }
+        }
+    }
+
+    /// A sound copy was put.
+    pub(crate) fn heal(&self, id: &BlockId) {
+        if self.quarantine.remove(id)
+            && let Err(error) = self.index.set_quarantined(id, None)
+        {
+            tracing::debug!(%error, "a healed block stays on the index's list, under its old place");
+        }
+    }
+
+    /// Protects a block from a running collection; hold the guard until it is put or found.
+    pub(crate) fn protect(&self, id: &BlockId) -> parking_lot::RwLockReadGuard<'_, Option<Mutex<Marks>>> {
+        let gate = self.gate.read();
+        if let Some(protected) = &*gate {
+            protected.lock().insert(id);
+        }
+        gate
+    }
+
+    /// Whether there is room for a new block, by quota and reserve.
+    pub(crate) fn admit(&self, record: &Record) -> Result<(), StoreError> {
+        if let Some(bytes) = self.options.quota_bytes
+            && self.log.segments.bytes() + record.bytes() > bytes
+        {
+            return Err(StoreError::Full { limit: Limit::Quota { bytes }, source: None });
+        }
+        self.log.reserve.admit()
+    }
+
+    /// Passes on what an append left to be done.
+    pub(crate) fn nudge(&self, nudge: Nudge, bytes: u64) -> Result<(), StoreError> {
+        self.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if nudge.queued >= QUEUED_MAX {
+            return self.checkpoint(false);
+        }
+        if nudge.queued >= QUEUED_NUDGE && nudge.queued.is_multiple_of(QUEUED_NUDGE) {
+            self.signal.checkpoint();
+        } else if nudge.wants_sync {
+            self.signal.sync();
+        }
+        Ok(())
+    }
+
+    /// Carries everything to the index; durably there too if asked.
+    pub(crate) fn checkpoint(&self, is_durable: bool) -> Result<(), StoreError> {
+        match self.checkpoint_once(is_durable) {
+            Err(StoreError::Index { op, source }) => {
+                self.heal_index(&StoreError::Index { op, source })?;
+                self.checkpoint_once(is_durable).inspect_err(|error| {
+                    tracing::error!(%error, "the index cannot be written: read-only");
+                    self.appender.set_read_only(ReadOnlyReason::IndexFailed);
+                })
+            }
+            result => result,
+        }
+    }
+
+    /// A checkpoint, durable if the log behind the last durable one has grown long.
+    pub(crate) fn checkpoint_in_background(&self) -> Result<(), StoreError> {
+        let bytes = self.appended_bytes.load(Ordering::Relaxed) - self.flushed.0.load(Ordering::Relaxed);
+        let records = self.appender.synced().saturating_sub(self.flushed.1.load(Ordering::Relaxed));
+        self.checkpoint(bytes >= REPLAY_BYTES_MAX || records >= REPLAY_RECORDS_MAX)
+    }
+
+    fn checkpoint_once(&self, is_durable: bool) -> Result<(), StoreError> {
+        let _one = self.checkpointing.lock();
+        self.appender.sync()?;
+        let (synced, bytes) = (self.appender.synced(), self.appended_bytes.load(Ordering::Relaxed));
+        loop {
+            let batch = self.catalog.read().batch(synced, BATCH_CHANGES);
+            if batch.is_empty() {
+                break;
+            }
+            self.index.apply(&batch)?;
+            self.catalog.write().settle(&batch);
+        }
+        if is_durable {
+            self.log.reserve.make_room(self.options.index_headroom_bytes());
+            self.index.flush()?;
+            self.flushed.0.store(bytes, Ordering::Relaxed);
+            self.flushed.1.store(synced, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn heal_index(&self, error: &StoreError) -> Result<(), StoreError> {
+        tracing::error!(%error, "the index failed: making it anew from the log");
+        self.rebuild_index()
+    }
+
+    /// Makes the index anew from the log. Readers wait meanwhile.
+    pub(crate) fn rebuild_index(&self) -> Result<(), StoreError> {
+        let _one = self.checkpointing.lock();
+        self.log.reserve.make_room(self.options.index_headroom_bytes());
+        self.appender.paused(|| {
+            let _nobody_asks = self.rebuilding.write();
+            self.index.reset()?;
+            for (id, at) in self.quarantine.blocks() {
+                self.index.set_quarantined(&id, Some(at))?;
+            }
+            let catalog = Catalog::default();
+            let (log, index, quarantine) = (&*self.log, &self.index, &self.quarantine);
+            let mut replay = Replay { log, index, quarantine, catalog };
+            replay.run(Position::default())?;
+            let mut catalog = self.catalog.write();
+            let settled = catalog.settled + 1;
+            *catalog = replay.catalog;
+            catalog.settled = settled;
+            drop(catalog);
+            self.index.flush()
+        })
+    }
+
+    /// Ends in order: the next open has nothing to replay.
+    pub(crate) fn close(&self) -> Result<(), StoreError> {
+        if self.appender.read_only().is_some() {
+            return Ok(());
+        }
+        self.checkpoint(false)?;
+        self.index.advance(self.appender.position())?;
+        self.log.reserve.make_room(self.options.index_headroom_bytes());
+        self.index.flush()
+    }
+}
+
+pub(crate) fn damaged(id: &BlockId, at: &Location) -> StoreError {
+    StoreError::Damaged { id: *id, place: place(at) }
+}

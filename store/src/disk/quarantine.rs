@@ -1,0 +1,93 @@
+//! What is known to be damaged. Such bytes are never returned; a put of the same block repairs it.
+//!
+//! A block is damaged *at a place*: once it lies somewhere else it is sound again, whoever put it there, and nothing
+//! has to be undone. The list is kept in the index and found again by a rebuild.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cairn_block::BlockId;
+use parking_lot::RwLock;
+
+use super::record::Location;
+use crate::{Damage, Place};
+
+/// Blocks remembered. Beyond it a damaged block is found out again by every read.
+const QUARANTINED_MAX: usize = 1 << 16;
+
+/// Holes remembered, for the report.
+const HOLES_MAX: usize = 1 << 10;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Quarantine {
+    blocks: RwLock<HashMap<BlockId, Location>>,
+    /// Bytes of the log that are no record: segment, from, to.
+    holes: RwLock<Vec<(u32, u64, u64)>>,
+    /// How many blocks, so that the usual zero costs no lock.
+    count: AtomicUsize,
+}
+
+impl Quarantine {
+    pub(crate) fn is_damaged(&self, id: &BlockId, at: &Location) -> bool {
+        self.count.load(Ordering::Acquire) > 0 && self.blocks.read().get(id) == Some(at)
+    }
+
+    /// Says whether it is remembered from now on, and was not before.
+    pub(crate) fn add(&self, id: &BlockId, at: Location) -> bool {
+        let mut blocks = self.blocks.write();
+        if blocks.len() >= QUARANTINED_MAX && !blocks.contains_key(id) {
+            return false;
+        }
+        let is_news = blocks.insert(*id, at) != Some(at);
+        self.count.store(blocks.len(), Ordering::Release);
+        is_news
+    }
+
+    /// Says whether it was remembered.
+    pub(crate) fn remove(&self, id: &BlockId) -> bool {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let mut blocks = self.blocks.write();
+        let was_there = blocks.remove(id).is_some();
+        self.count.store(blocks.len(), Ordering::Release);
+        was_there
+    }
+
+    pub(crate) fn blocks(&self) -> Vec<(BlockId, Location)> {
+        self.blocks.read().iter().map(|(id, at)| (*id, *at)).collect()
+    }
+
+    pub(crate) fn add_hole(&self, segment: u32, from: u64, to: u64) {
+        let mut holes = self.holes.write();
+        if holes.len() < HOLES_MAX && !holes.contains(&(segment, from, to)) {
+            holes.push((segment, from, to));
+        }
+    }
+
+    /// Segments that were unlinked have no holes any more.
+    pub(crate) fn forget_segments(&self, numbers: &[u32]) {
+        self.holes.write().retain(|(segment, _, _)| !numbers.contains(segment));
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire) as u64
+    }
+
+    pub(crate) fn report(&self) -> Vec<Damage> {
+        let blocks = self.blocks();
+        let blocks = blocks.iter().map(|(id, at)| Damage { id: Some(*id), place: place(at) });
+        let holes = self.holes.read();
+        let holes = holes.iter().map(|(segment, from, _)| Damage {
+            id: None,
+            place: Place::Log { segment: u64::from(*segment), offset: *from },
+        });
+        blocks.chain(holes).collect()
+    }
+}
+
+/// A location, as errors name it.
+pub(crate) fn place(at: &Location) -> Place {
+    Place::Log { segment: u64::from(at.segment), offset: u64::from(at.offset) }
+}

@@ -1,0 +1,137 @@
+//! Room that is kept back, as a file of allocated bytes, so that deleting, collecting and unmounting work on a full
+//! disk. Whatever makes room may cut a piece off; new blocks are refused until it is whole again.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+
+use crate::StoreError;
+
+/// How often a reserve that is not whole looks whether the disk has room again.
+const REFILL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Cut off at least this much: every cut is a system call and a journal entry of the file system.
+const CUT_BYTES_MIN: u64 = 4 << 20;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Reserve {
+    path: PathBuf,
+    wanted: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: Option<File>,
+    held: u64,
+    looked: Option<Instant>,
+}
+
+impl Reserve {
+    /// Opens the reserve and fills it as far as the disk allows; a full disk is no reason not to open.
+    pub(crate) fn open(path: PathBuf, wanted: u64) -> Self {
+        if path.is_dir() {
+            let _ = std::fs::remove_dir_all(&path);
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        if let Err(error) = &file {
+            tracing::warn!(path = %path.display(), %error, "no reserve: deleting may fail when the disk is full");
+        }
+        let file = file.ok();
+        // Only blocks that are allocated hold room; a copied store's reserve may be a hole.
+        let held = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |m| m.len().min(m.blocks() * 512));
+        let reserve = Self { path, wanted, state: Mutex::new(State { file, held, looked: None }) };
+        reserve.refill();
+        reserve
+    }
+
+    /// Bytes that are held back now.
+    pub(crate) fn held(&self) -> u64 {
+        self.state.lock().held
+    }
+
+    pub(crate) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// Gives up at least `bytes`, if that much is left, for something that makes room. Says whether anything was.
+    pub(crate) fn cut(&self, bytes: u64) -> bool {
+        let mut state = self.state.lock();
+        let left = state.held.saturating_sub(bytes.max(CUT_BYTES_MIN));
+        let Some(file) = state.file.as_ref().filter(|_| left < state.held) else { return false };
+        match file.set_len(left) {
+            Ok(()) => {
+                tracing::warn!(left, wanted = self.wanted, "the disk is full: using the reserve");
+                state.held = left;
+                state.looked = Some(Instant::now());
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the reserve cannot be cut");
+                false
+            }
+        }
+    }
+
+    /// Makes sure that this much can be written beside the log, cutting if need be.
+    pub(crate) fn make_room(&self, bytes: u64) {
+        if self.free_bytes().is_some_and(|free| free < bytes) {
+            self.cut(bytes);
+        }
+    }
+
+    /// Refuses new blocks while the reserve is not whole and the disk has no room to make it so.
+    pub(crate) fn admit(&self) -> Result<(), StoreError> {
+        {
+            let mut state = self.state.lock();
+            if state.held >= self.wanted || state.file.is_none() {
+                return Ok(());
+            }
+            if state.looked.is_some_and(|looked| looked.elapsed() < REFILL_INTERVAL) {
+                return Err(self.full());
+            }
+            state.looked = Some(Instant::now());
+        }
+        if self.refill() { Ok(()) } else { Err(self.full()) }
+    }
+
+    /// Takes back what is missing. Says whether it is whole.
+    pub(crate) fn refill(&self) -> bool {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(file) = &state.file else { return true };
+        if state.held > self.wanted && file.set_len(self.wanted).is_ok() {
+            state.held = self.wanted;
+        }
+        if state.held < self.wanted {
+            match fallocate(file, FallocateFlags::empty(), 0, self.wanted) {
+                Ok(()) => state.held = self.wanted,
+                Err(rustix::io::Errno::OPNOTSUPP) => {
+                    // Nothing can be held back here; refusing every block for that would help nobody.
+                    tracing::warn!(path = %self.path.display(), "this file system cannot keep a reserve");
+                    state.file = None;
+                    return true;
+                }
+                Err(_) => {
+                    // A failed allocation may have grown the file part of the way.
+                    let _ = file.set_len(state.held);
+                }
+            }
+        }
+        state.held >= self.wanted
+    }
+
+    fn full(&self) -> StoreError {
+        StoreError::Full { limit: crate::Limit::Reserve { bytes: self.wanted }, source: None }
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let stat = statvfs(&self.path).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
