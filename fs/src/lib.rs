@@ -9,6 +9,7 @@
 //! The kernel is reached in [`mount`] alone.
 
 pub mod changes;
+pub mod collect;
 mod commit;
 pub mod error;
 mod fetch;
@@ -25,6 +26,7 @@ pub mod reader;
 mod sealer;
 mod state;
 pub mod thinning;
+pub mod tree;
 mod volume;
 
 pub use error::FsError;

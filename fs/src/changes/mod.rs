@@ -96,16 +96,12 @@ impl Changes {
     /// Whether the inode came into being.
     #[must_use]
     pub fn adds(&self, ino: Ino) -> bool {
-        self.inodes
-            .get(&ino)
-            .is_some_and(|change| change.old.is_none() && change.new.is_some())
+        self.inodes.get(&ino).is_some_and(|change| change.old.is_none() && change.new.is_some())
     }
 
     /// Whether the inode lost its last name.
     #[must_use]
     pub fn removes(&self, ino: Ino) -> bool {
-        self.inodes
-            .get(&ino)
-            .is_some_and(|change| change.old.is_some() && change.new.is_none())
+        self.inodes.get(&ino).is_some_and(|change| change.old.is_some() && change.new.is_none())
     }
 }

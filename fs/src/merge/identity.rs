@@ -17,8 +17,7 @@ pub(super) fn align(sides: &mut [Side; 2], next_ino: &mut u64) {
     let [first, second] = sides;
     let mut numbers = unify(&first.changes, &second.changes);
     for (&ino, change) in &second.changes.inodes {
-        let is_clash =
-            change.old.is_none() && first.changes.adds(ino) && !is_same(first, second, ino);
+        let is_clash = change.old.is_none() && first.changes.adds(ino) && !is_same(first, second, ino);
         if is_clash && !numbers.contains_key(&ino) {
             numbers.insert(ino, Ino::new(*next_ino));
             *next_ino += 1;
@@ -63,9 +62,7 @@ fn unify(first: &Changes, second: &Changes) -> BTreeMap<Ino, Ino> {
         let same_already = ours.ino == theirs.ino && is_same_birth(a, b);
         // Two inodes of the second side never become one, nor does one become two.
         let is_free = !taken.contains(&ours.ino) && !numbers.contains_key(&theirs.ino);
-        let is_theirs_too = second
-            .new(ours.ino)
-            .is_some_and(|other| is_same_birth(a, other));
+        let is_theirs_too = second.new(ours.ino).is_some_and(|other| is_same_birth(a, other));
         if !both_new || !is_free || !(same_already || (!is_theirs_too && can_be_one(a, b))) {
             continue;
         }
@@ -74,13 +71,7 @@ fn unify(first: &Changes, second: &Changes) -> BTreeMap<Ino, Ino> {
         if theirs.kind == FileType::Directory {
             for (below, change) in children(second, theirs.ino) {
                 let Some(child) = change else { continue };
-                queue.push_back((
-                    Place {
-                        parent: ours.ino,
-                        name: below.name.clone(),
-                    },
-                    child,
-                ));
+                queue.push_back((Place { parent: ours.ino, name: below.name.clone() }, child));
             }
         }
     }
@@ -89,14 +80,8 @@ fn unify(first: &Changes, second: &Changes) -> BTreeMap<Ino, Ino> {
 
 /// The names that changed in one directory.
 fn children(changes: &Changes, dir: Ino) -> impl Iterator<Item = (&Place, Option<Child>)> {
-    let start = Place {
-        parent: dir,
-        name: bytes::Bytes::new(),
-    };
-    let names = changes
-        .names
-        .range(start..)
-        .take_while(move |(place, _)| place.parent == dir);
+    let start = Place { parent: dir, name: bytes::Bytes::new() };
+    let names = changes.names.range(start..).take_while(move |(place, _)| place.parent == dir);
     names.map(|(place, change)| (place, change.new))
 }
 
@@ -109,18 +94,9 @@ fn can_be_one(a: &Record, b: &Record) -> bool {
 /// The same changes with other numbers.
 fn renumber(changes: &Changes, numbers: &BTreeMap<Ino, Ino>) -> Changes {
     let number = |ino: Ino| numbers.get(&ino).copied().unwrap_or(ino);
-    let place = |place: &Place| Place {
-        parent: number(place.parent),
-        name: place.name.clone(),
-    };
-    let child = |child: Child| Child {
-        ino: number(child.ino),
-        ..child
-    };
-    let mut out = Changes {
-        next_ino: changes.next_ino,
-        ..Changes::default()
-    };
+    let place = |place: &Place| Place { parent: number(place.parent), name: place.name.clone() };
+    let child = |child: Child| Child { ino: number(child.ino), ..child };
+    let mut out = Changes { next_ino: changes.next_ino, ..Changes::default() };
     for (at, change) in &changes.names {
         let mut change = *change;
         change.new = change.new.map(child);

@@ -12,23 +12,9 @@ use crate::changes::{Changes, Child, Home, InodeChange, Place};
 const DIRECTORY_LINKS: i64 = 2;
 
 /// The last step: merges the inodes and turns everything into changes from the ancestor.
-pub(super) fn merge(
-    names: Names<'_>,
-    ancestor: &mut dyn Ancestor,
-    next_ino: u64,
-) -> Result<Merged, MergeError> {
-    let mut step = Step {
-        links: Links::count(&names),
-        names,
-        next_ino,
-        inodes: BTreeMap::new(),
-    };
-    let met: BTreeSet<Ino> = step
-        .names
-        .views
-        .iter()
-        .flat_map(|view| view.changes().inodes.keys().copied())
-        .collect();
+pub(super) fn merge(names: Names<'_>, ancestor: &mut dyn Ancestor, next_ino: u64) -> Result<Merged, MergeError> {
+    let mut step = Step { links: Links::count(&names), names, next_ino, inodes: BTreeMap::new() };
+    let met: BTreeSet<Ino> = step.names.views.iter().flat_map(|view| view.changes().inodes.keys().copied()).collect();
     for ino in met {
         step.settle(ino, ancestor)?;
     }
@@ -44,26 +30,15 @@ struct Links {
 
 impl Links {
     fn count(names: &Names<'_>) -> Self {
-        let mut links = Links {
-            deltas: BTreeMap::new(),
-            places: BTreeMap::new(),
-        };
+        let mut links = Links { deltas: BTreeMap::new(), places: BTreeMap::new() };
         for (place, slot) in &names.slots {
             for (child, step) in [(slot.old, -1), (slot.new, 1)] {
                 let Some(child) = child else { continue };
-                let counted = if child.kind == FileType::Directory {
-                    place.parent
-                } else {
-                    child.ino
-                };
+                let counted = if child.kind == FileType::Directory { place.parent } else { child.ino };
                 *links.deltas.entry(counted).or_default() += step;
             }
             if let Some(child) = slot.new {
-                links
-                    .places
-                    .entry(child.ino)
-                    .or_default()
-                    .push(place.clone());
+                links.places.entry(child.ino).or_default().push(place.clone());
             }
         }
         links
@@ -84,17 +59,13 @@ struct Step<'a> {
 impl Step<'_> {
     fn settle(&mut self, ino: Ino, ancestor: &mut dyn Ancestor) -> Result<(), MergeError> {
         let views = &self.names.views;
-        let old = views
-            .iter()
-            .find_map(|view| view.changes().old(ino))
-            .cloned();
+        let old = views.iter().find_map(|view| view.changes().old(ino)).cloned();
         let new = match self.link_count(ino, old.as_ref()) {
             Some(nlink) => {
-                let sides =
-                    [0, 1].map(|side: usize| match views[side].changes().inodes.get(&ino) {
-                        Some(change) => change.new.clone(),
-                        None => old.clone(),
-                    });
+                let sides = [0, 1].map(|side: usize| match views[side].changes().inodes.get(&ino) {
+                    Some(change) => change.new.clone(),
+                    None => old.clone(),
+                });
                 let mut record = self.merge_sides(ino, old.as_ref(), sides, ancestor)?;
                 record.attr.nlink = nlink;
                 Some(record)
@@ -114,15 +85,9 @@ impl Step<'_> {
             let record = change.and_then(|change| change.new.as_ref().or(change.old.as_ref()));
             record.is_some_and(|record| record.attr.kind == FileType::Directory)
         });
-        let start = old.map_or(if is_directory { DIRECTORY_LINKS } else { 0 }, |old| {
-            i64::from(old.attr.nlink)
-        });
+        let start = old.map_or(if is_directory { DIRECTORY_LINKS } else { 0 }, |old| i64::from(old.attr.nlink));
         let nlink = start + self.links.delta(ino);
-        let is_alive = if is_directory {
-            self.has_place(ino)
-        } else {
-            nlink > 0
-        };
+        let is_alive = if is_directory { self.has_place(ino) } else { nlink > 0 };
         is_alive.then(|| u32::try_from(nlink).unwrap_or(u32::MAX))
     }
 
@@ -168,29 +133,14 @@ impl Step<'_> {
         };
         let copy = Ino::new(self.next_ino);
         self.next_ino += 1;
-        let child = Child {
-            ino: copy,
-            kind: b.attr.kind,
-        };
+        let child = Child { ino: copy, kind: b.attr.kind };
         let sibling = self.names.seat_beside(&place, child, 1, ancestor)?;
         let mut record = b.clone();
         record.attr.ino = copy;
         record.attr.nlink = 1;
-        self.inodes.insert(
-            copy,
-            InodeChange {
-                old: None,
-                new: Some(record),
-            },
-        );
+        self.inodes.insert(copy, InodeChange { old: None, new: Some(record) });
         self.links.places.insert(copy, vec![sibling.clone()]);
-        self.note(
-            Disagreement::Content,
-            Some(place),
-            Some(sibling),
-            old,
-            [a, b],
-        );
+        self.note(Disagreement::Content, Some(place), Some(sibling), old, [a, b]);
         Ok(())
     }
 
@@ -200,12 +150,7 @@ impl Step<'_> {
             Some(slot) => slot.new.is_some_and(|child| child.ino == ino),
             None => true,
         };
-        let homes = self
-            .names
-            .views
-            .iter()
-            .rev()
-            .filter_map(|view| view.changes().homes.get(&ino)?.new.as_ref());
+        let homes = self.names.views.iter().rev().filter_map(|view| view.changes().homes.get(&ino)?.new.as_ref());
         let named = self.links.places.get(&ino).into_iter().flatten();
         homes.filter(leads_here).chain(named).next().cloned()
     }
@@ -213,14 +158,8 @@ impl Step<'_> {
     /// A name of an inode of the link table that no side renamed. If that one is gone, another is left somewhere, and the
     /// root directory is as good a place as any.
     fn find_place(&self, ino: Ino, ancestor: &mut dyn Ancestor) -> Result<Place, MergeError> {
-        let place = ancestor
-            .any_place(ino)?
-            .ok_or(MergeError::Unsound { ino })?;
-        let parent = if self.names.slots.contains_key(&place) {
-            Ino::ROOT
-        } else {
-            place.parent
-        };
+        let place = ancestor.any_place(ino)?.ok_or(MergeError::Unsound { ino })?;
+        let parent = if self.names.slots.contains_key(&place) { Ino::ROOT } else { place.parent };
         Ok(Place { parent, ..place })
     }
 
@@ -232,13 +171,7 @@ impl Step<'_> {
         ancestor: Option<&Record>,
         sides: [Record; 2],
     ) {
-        let conflict = Conflict {
-            about,
-            place,
-            sibling,
-            ancestor: ancestor.cloned(),
-            sides: sides.map(Some),
-        };
+        let conflict = Conflict { about, place, sibling, ancestor: ancestor.cloned(), sides: sides.map(Some) };
         self.names.conflicts.push(conflict);
     }
 
@@ -246,48 +179,26 @@ impl Step<'_> {
         let linked_old = self.union(|changes| &changes.linked_old);
         let linked_new = self.linked();
         let homes = self.homes(&linked_new);
-        let Step {
-            names,
-            mut inodes,
-            next_ino,
-            ..
-        } = self;
+        let Step { names, mut inodes, next_ino, .. } = self;
         let mut slots = names.slots;
         slots.retain(|_, slot| slot.old != slot.new);
-        let named: BTreeSet<Ino> = slots
-            .values()
-            .flat_map(|slot| [slot.old, slot.new])
-            .flatten()
-            .map(|child| child.ino)
-            .collect();
+        let named: BTreeSet<Ino> =
+            slots.values().flat_map(|slot| [slot.old, slot.new]).flatten().map(|child| child.ino).collect();
         inodes.retain(|ino, change| change.old != change.new || named.contains(ino));
-        let changes = Changes {
-            names: slots,
-            inodes,
-            homes,
-            linked_old,
-            linked_new,
-            next_ino,
-        };
-        Merged {
-            changes,
-            conflicts: names.conflicts,
-        }
+        let changes = Changes { names: slots, inodes, homes, linked_old, linked_new, next_ino };
+        Merged { changes, conflicts: names.conflicts }
     }
 
     /// The inodes whose record belongs into the link table: they were linked on some side, or have several names now.
     fn linked(&self) -> BTreeSet<Ino> {
-        let is_gone = |ino: &Ino| {
-            self.inodes
-                .get(ino)
-                .is_some_and(|change| change.new.is_none())
-        };
+        let is_gone = |ino: &Ino| self.inodes.get(ino).is_some_and(|change| change.new.is_none());
         let mut linked = self.union(|changes| &changes.linked_new);
         linked.retain(|ino| !is_gone(ino));
         for (&ino, change) in &self.inodes {
-            let has_several = change.new.as_ref().is_some_and(|record| {
-                record.attr.kind != FileType::Directory && record.attr.nlink > 1
-            });
+            let has_several = change
+                .new
+                .as_ref()
+                .is_some_and(|record| record.attr.kind != FileType::Directory && record.attr.nlink > 1);
             if has_several {
                 linked.insert(ino);
             }
@@ -296,54 +207,26 @@ impl Step<'_> {
     }
 
     fn union(&self, set: impl Fn(&Changes) -> &BTreeSet<Ino>) -> BTreeSet<Ino> {
-        self.names
-            .views
-            .iter()
-            .flat_map(|view| set(view.changes()).iter().copied())
-            .collect()
+        self.names.views.iter().flat_map(|view| set(view.changes()).iter().copied()).collect()
     }
 
     fn homes(&self, linked: &BTreeSet<Ino>) -> BTreeMap<Ino, Home> {
-        let met: BTreeSet<Ino> = self
-            .names
-            .views
-            .iter()
-            .flat_map(|view| view.changes().homes.keys().copied())
-            .collect();
+        let met: BTreeSet<Ino> =
+            self.names.views.iter().flat_map(|view| view.changes().homes.keys().copied()).collect();
         let created = self.inodes.keys().copied();
         let mut homes = BTreeMap::new();
-        for ino in met
-            .into_iter()
-            .chain(created)
-            .filter(|&ino| ino != Ino::ROOT)
-        {
-            let sides = || {
-                self.names
-                    .views
-                    .iter()
-                    .filter_map(|view| view.changes().homes.get(&ino))
-            };
+        for ino in met.into_iter().chain(created).filter(|&ino| ino != Ino::ROOT) {
+            let sides = || self.names.views.iter().filter_map(|view| view.changes().homes.get(&ino));
             let old = sides().find_map(|home| home.old.clone());
-            let is_gone = self
-                .inodes
-                .get(&ino)
-                .is_some_and(|change| change.new.is_none());
-            let new = if is_gone || linked.contains(&ino) {
-                None
-            } else {
-                self.new_home(ino)
-            };
+            let is_gone = self.inodes.get(&ino).is_some_and(|change| change.new.is_none());
+            let new = if is_gone || linked.contains(&ino) { None } else { self.new_home(ino) };
             homes.insert(ino, Home { old, new });
         }
         homes
     }
 
     fn new_home(&self, ino: Ino) -> Option<Place> {
-        let seat = self
-            .links
-            .places
-            .get(&ino)
-            .and_then(|places| places.first());
+        let seat = self.links.places.get(&ino).and_then(|places| places.first());
         let place = self.names.dirs.get(&ino).or(seat).cloned();
         place.or_else(|| self.place_of(ino))
     }

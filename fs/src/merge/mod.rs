@@ -117,11 +117,7 @@ pub struct Merged {
 /// Merges what two sides did since their common ancestor. The order of `sides` does not matter.
 pub fn merge(ancestor: &mut dyn Ancestor, mut sides: [Side; 2]) -> Result<Merged, MergeError> {
     sides.sort_by_key(|side| side.rank);
-    let mut next_ino = sides
-        .iter()
-        .map(|side| side.changes.next_ino)
-        .max()
-        .unwrap_or_default();
+    let mut next_ino = sides.iter().map(|side| side.changes.next_ino).max().unwrap_or_default();
     identity::align(&mut sides, &mut next_ino);
     let mut names = Names::decide(&sides);
     places::keep_one_place_each(&mut names)?;
@@ -139,13 +135,7 @@ struct View<'a> {
 
 impl<'a> View<'a> {
     fn new(side: &'a Side) -> Self {
-        let named = side
-            .changes
-            .names
-            .values()
-            .filter_map(|change| change.new)
-            .map(|child| child.ino)
-            .collect();
+        let named = side.changes.names.values().filter_map(|change| change.new).map(|child| child.ino).collect();
         Self { side, named }
     }
 

@@ -47,10 +47,7 @@ impl<'a> Names<'a> {
             undone: BTreeSet::new(),
             conflicts: Vec::new(),
         };
-        let changed: BTreeSet<&Place> = sides
-            .iter()
-            .flat_map(|side| side.changes.names.keys())
-            .collect();
+        let changed: BTreeSet<&Place> = sides.iter().flat_map(|side| side.changes.names.keys()).collect();
         for place in changed {
             names.settle(place);
         }
@@ -63,19 +60,11 @@ impl<'a> Names<'a> {
         let new = match self.decision(place, a, b) {
             Decision::Agreed(new) => new,
             Decision::Kept(child) => {
-                self.note(
-                    Disagreement::Deletion,
-                    Some(place.clone()),
-                    None,
-                    [child.ino; 2],
-                );
+                self.note(Disagreement::Deletion, Some(place.clone()), None, [child.ino; 2]);
                 Some(child)
             }
             Decision::Clash([first, second]) => {
-                self.losers.push(Loser {
-                    place: place.clone(),
-                    child: second,
-                });
+                self.losers.push(Loser { place: place.clone(), child: second });
                 Some(first)
             }
         };
@@ -97,10 +86,9 @@ impl<'a> Names<'a> {
     /// A name that only `side` changed: its will is done, unless it deleted what the other side cares for.
     fn one_sided(&self, place: &Place, change: NameChange, side: usize) -> Decision {
         let (changer, other) = (&self.views[side], &self.views[1 - side]);
-        let cares = change.old.filter(|old| {
-            changer.removes(old.ino)
-                && (other.edits(old.ino) || self.is_kept_whole(place.parent, side))
-        });
+        let cares = change
+            .old
+            .filter(|old| changer.removes(old.ino) && (other.edits(old.ino) || self.is_kept_whole(place.parent, side)));
         match (cares, change.new) {
             (None, new) => Decision::Agreed(new),
             (Some(old), None) => Decision::Kept(old),
@@ -117,11 +105,7 @@ impl<'a> Names<'a> {
             if other.named.contains(&dir) {
                 return true;
             }
-            let home = changer
-                .changes()
-                .homes
-                .get(&dir)
-                .and_then(|home| home.old.as_ref());
+            let home = changer.changes().homes.get(&dir).and_then(|home| home.old.as_ref());
             let Some(home) = home else { return false };
             dir = home.parent;
             steps_left -= 1;
@@ -138,11 +122,7 @@ impl<'a> Names<'a> {
                 continue;
             }
             let sibling = self.seat_beside(&place, child, 1, ancestor)?;
-            let about = if slot.old.is_some() {
-                Disagreement::Content
-            } else {
-                Disagreement::Name
-            };
+            let about = if slot.old.is_some() { Disagreement::Content } else { Disagreement::Name };
             self.note(about, Some(place), Some(sibling), inos);
         }
         Ok(())
@@ -151,9 +131,7 @@ impl<'a> Names<'a> {
     /// Whether the first side's version of one inode says all that the second side's of another does.
     fn is_alike(&self, inos: [Ino; 2]) -> bool {
         let [first, second] = [0, 1].map(|side| self.views[side].changes().new(inos[side]));
-        first
-            .zip(second)
-            .is_some_and(|(first, second)| record::is_alike(first, second))
+        first.zip(second).is_some_and(|(first, second)| record::is_alike(first, second))
     }
 
     /// Puts `child` at `place`, or beside it under the name of `side` if the place is taken. Says where it is.
@@ -189,18 +167,9 @@ impl<'a> Names<'a> {
         let mut attempt = 1;
         loop {
             let name = sibling_name(&place.name, device_name, attempt);
-            let sibling = Place {
-                parent: place.parent,
-                name,
-            };
+            let sibling = Place { parent: place.parent, name };
             if !self.is_taken(&sibling, ancestor)? {
-                self.slots.insert(
-                    sibling.clone(),
-                    NameChange {
-                        old: None,
-                        new: Some(child),
-                    },
-                );
+                self.slots.insert(sibling.clone(), NameChange { old: None, new: Some(child) });
                 self.remember(child, &sibling);
                 return Ok(sibling);
             }
@@ -213,10 +182,7 @@ impl<'a> Names<'a> {
         if self.slots.contains_key(place) {
             return Ok(true);
         }
-        let record = self
-            .views
-            .iter()
-            .find_map(|view| view.changes().old(place.parent));
+        let record = self.views.iter().find_map(|view| view.changes().old(place.parent));
         match record.map(|record| &record.content) {
             Some(Content::Dir(root)) => Ok(ancestor.is_taken(place.parent, root, &place.name)?),
             _ => Ok(false),
@@ -230,19 +196,8 @@ impl<'a> Names<'a> {
     }
 
     /// Notes a conflict between what the first side has of `inos[0]` and the second of `inos[1]`.
-    pub(super) fn note(
-        &mut self,
-        about: Disagreement,
-        place: Option<Place>,
-        sibling: Option<Place>,
-        inos: [Ino; 2],
-    ) {
-        let old = |ino| {
-            self.views
-                .iter()
-                .find_map(|view| view.changes().old(ino))
-                .cloned()
-        };
+    pub(super) fn note(&mut self, about: Disagreement, place: Option<Place>, sibling: Option<Place>, inos: [Ino; 2]) {
+        let old = |ino| self.views.iter().find_map(|view| view.changes().old(ino)).cloned();
         let ancestor = old(inos[0]).or_else(|| old(inos[1]));
         let sides = [0, 1].map(|side: usize| {
             let change = self.views[side].changes().inodes.get(&inos[side]);
@@ -251,12 +206,6 @@ impl<'a> Names<'a> {
                 None => old(inos[side]),
             }
         });
-        self.conflicts.push(Conflict {
-            about,
-            place,
-            sibling,
-            ancestor,
-            sides,
-        });
+        self.conflicts.push(Conflict { about, place, sibling, ancestor, sides });
     }
 }

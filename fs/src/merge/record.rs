@@ -14,9 +14,7 @@ type List = Vec<(Bytes, Bytes)>;
 pub(super) fn holds_same(a: &Record, b: &Record) -> bool {
     match (&a.content, &b.content) {
         (Content::Dir(_), Content::Dir(_)) => true,
-        (ours, theirs) => {
-            ours == theirs && a.attr.size == b.attr.size && a.attr.rdev == b.attr.rdev
-        }
+        (ours, theirs) => ours == theirs && a.attr.size == b.attr.size && a.attr.rdev == b.attr.rdev,
     }
 }
 
@@ -24,9 +22,7 @@ pub(super) fn holds_same(a: &Record, b: &Record) -> bool {
 /// from adding and removing names.
 pub(super) fn is_edit(old: &Record, new: &Record) -> bool {
     let is_directory = matches!(old.content, Content::Dir(_));
-    !holds_same(old, new)
-        || !has_same_attributes(old, new)
-        || (!is_directory && old.attr.mtime != new.attr.mtime)
+    !holds_same(old, new) || !has_same_attributes(old, new) || (!is_directory && old.attr.mtime != new.attr.mtime)
 }
 
 /// Whether two inodes are the same to whoever looks at them, but for their times. Never so for directories.
@@ -82,11 +78,7 @@ pub(super) fn merge(
         btime: a.attr.btime,
     };
     Ok(MergedRecord {
-        record: Record {
-            attr,
-            content: source.content.clone(),
-            xattrs,
-        },
+        record: Record { attr, content: source.content.clone(), xattrs },
         clashes_in_content: matches!(content, Choice::Clash),
         clashes_in_attributes: pick.clashed,
     })
@@ -176,11 +168,8 @@ fn take(list: &mut List, name: &[u8]) -> Option<Bytes> {
 }
 
 fn merge_lists(base: &List, a: &List, b: &List, pick: &mut Pick) -> List {
-    let value = |list: &List, name: &Bytes| {
-        list.iter()
-            .find(|(other, _)| other == name)
-            .map(|(_, value)| value.clone())
-    };
+    let value =
+        |list: &List, name: &Bytes| list.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     let mut names: Vec<&Bytes> = a.iter().chain(b).map(|(name, _)| name).collect();
     names.sort();
     names.dedup();
@@ -192,16 +181,9 @@ fn merge_lists(base: &List, a: &List, b: &List, pick: &mut Pick) -> List {
 }
 
 /// One extended attribute; here too a deletion gives way to an edit.
-fn merge_value(
-    base: Option<Bytes>,
-    a: Option<Bytes>,
-    b: Option<Bytes>,
-    pick: &mut Pick,
-) -> Option<Bytes> {
+fn merge_value(base: Option<Bytes>, a: Option<Bytes>, b: Option<Bytes>, pick: &mut Pick) -> Option<Bytes> {
     match (a, b) {
-        (None, Some(edited)) | (Some(edited), None) if base.as_ref() != Some(&edited) => {
-            Some(edited)
-        }
+        (None, Some(edited)) | (Some(edited), None) if base.as_ref() != Some(&edited) => Some(edited),
         (a, b) => pick.field(Some(base), a, b),
     }
 }

@@ -11,16 +11,7 @@ const DEVICE_BYTES_MAX: usize = 64;
 /// The `attempt`th name for the version of `name` that `device_name` has. Names of different attempts differ.
 pub(super) fn sibling_name(name: &[u8], device_name: &str, attempt: u64) -> Bytes {
     let (stem, extension) = split(name);
-    let device: String = device_name
-        .chars()
-        .map(|c| {
-            if matches!(c, '/' | '\0' | '~') {
-                '-'
-            } else {
-                c
-            }
-        })
-        .collect();
+    let device: String = device_name.chars().map(|c| if matches!(c, '/' | '\0' | '~') { '-' } else { c }).collect();
     let device = trim(device.as_bytes(), DEVICE_BYTES_MAX);
     let mut mark = b".~".to_vec();
     mark.extend_from_slice(device);
@@ -35,9 +26,7 @@ pub(super) fn sibling_name(name: &[u8], device_name: &str, attempt: u64) -> Byte
 /// Stem and extension with its dot. A leading dot starts no extension, and a trailing one neither.
 fn split(name: &[u8]) -> (&[u8], &[u8]) {
     match name.iter().rposition(|&byte| byte == b'.') {
-        Some(dot) if dot > 0 && (2..=EXTENSION_BYTES_MAX).contains(&(name.len() - dot)) => {
-            name.split_at(dot)
-        }
+        Some(dot) if dot > 0 && (2..=EXTENSION_BYTES_MAX).contains(&(name.len() - dot)) => name.split_at(dot),
         _ => (name, &[]),
     }
 }
@@ -53,11 +42,7 @@ fn trim(bytes: &[u8], len_max: usize) -> &[u8] {
     while end > 0 && len_max - end < 4 && is_continuation(bytes[end]) {
         end -= 1;
     }
-    if is_continuation(bytes[end]) {
-        &bytes[..len_max]
-    } else {
-        &bytes[..end]
-    }
+    if is_continuation(bytes[end]) { &bytes[..len_max] } else { &bytes[..end] }
 }
 
 #[cfg(test)]
@@ -71,10 +56,7 @@ mod tests {
     #[test]
     fn the_device_goes_before_the_extension() {
         assert_eq!(sibling("report.txt", "laptop", 1), "report.~laptop~.txt");
-        assert_eq!(
-            sibling("report.tar.gz", "laptop", 1),
-            "report.tar.~laptop~.gz"
-        );
+        assert_eq!(sibling("report.tar.gz", "laptop", 1), "report.tar.~laptop~.gz");
         assert_eq!(sibling("report", "laptop", 2), "report.~laptop 2~");
     }
 
@@ -82,10 +64,7 @@ mod tests {
     fn a_hidden_file_has_no_extension_for_its_name() {
         assert_eq!(sibling(".profile", "pc", 1), ".profile.~pc~");
         assert_eq!(sibling("odd.", "pc", 1), "odd..~pc~");
-        assert_eq!(
-            sibling("notes.a sentence, not an extension", "pc", 1),
-            "notes.a sentence, not an extension.~pc~"
-        );
+        assert_eq!(sibling("notes.a sentence, not an extension", "pc", 1), "notes.a sentence, not an extension.~pc~");
     }
 
     #[test]

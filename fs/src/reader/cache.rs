@@ -22,9 +22,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
             item_bytes_max: (largest + ENTRY_BYTES) as u64,
             item_bytes_typical: (typical + ENTRY_BYTES) as u64,
         });
-        Self {
-            policy: Mutex::new(policy),
-        }
+        Self { policy: Mutex::new(policy) }
     }
 
     /// The value, if it is here. Background work does not count as interest in it.
@@ -38,10 +36,7 @@ impl<K: Hash + Eq, V: Clone> Cache<K, V> {
 
     /// Keeps a value; what has to go for it is dropped after the lock is.
     pub(super) fn put(&self, key: K, value: V, value_bytes: usize) {
-        let evicted = self
-            .policy
-            .lock()
-            .put(key, value, (value_bytes + ENTRY_BYTES) as u64);
+        let evicted = self.policy.lock().put(key, value, (value_bytes + ENTRY_BYTES) as u64);
         drop(evicted);
     }
 
@@ -88,9 +83,7 @@ mod tests {
             assert!(cache.get(&key, Priority::Ahead).is_none());
             cache.put(key, (), 1000);
         }
-        let kept = (0..400)
-            .filter(|key| cache.get(key, Priority::Now).is_some())
-            .count();
+        let kept = (0..400).filter(|key| cache.get(key, Priority::Now).is_some()).count();
         assert!(kept > 350, "{kept} of 400");
     }
 }

@@ -70,27 +70,18 @@ impl ReadError {
     /// Whether data is lost, as far as this store knows: asking again won't help.
     #[must_use]
     pub fn is_loss(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing { .. } | Self::Damaged { .. } | Self::Entry(_)
-        )
+        matches!(self, Self::Missing { .. } | Self::Damaged { .. } | Self::Entry(_))
     }
 
     pub(super) fn damaged(id: BlockId, flaw: impl Into<Flaw>) -> Self {
-        Self::Damaged {
-            id,
-            source: flaw.into(),
-        }
+        Self::Damaged { id, source: flaw.into() }
     }
 }
 
 impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Damaged { id, .. } => Self::Damaged {
-                id,
-                source: Flaw::Stored(error),
-            },
+            StoreError::Damaged { id, .. } => Self::Damaged { id, source: Flaw::Stored(error) },
             other => Self::Store(other),
         }
     }
@@ -99,10 +90,7 @@ impl From<StoreError> for ReadError {
 impl From<TreeError> for ReadError {
     fn from(error: TreeError) -> Self {
         match error.block() {
-            Some(id) => Self::Damaged {
-                id,
-                source: Flaw::Tree(error),
-            },
+            Some(id) => Self::Damaged { id, source: Flaw::Tree(error) },
             None => Self::Request(error),
         }
     }

@@ -48,10 +48,7 @@ impl Flight {
                 Some(Outcome::Failed) => return Ok(None),
                 None => {}
             }
-            let late = self
-                .landed
-                .wait_until(&mut outcome, ask.deadline)
-                .timed_out();
+            let late = self.landed.wait_until(&mut outcome, ask.deadline).timed_out();
             if late && outcome.is_none() {
                 let waited = begun.elapsed();
                 return Err(ReadError::Store(StoreError::Timeout { op: "get", waited }));
@@ -81,22 +78,14 @@ pub(super) enum Seat<'a> {
 
 impl Flights {
     pub(super) fn board(&self, reference: &Ref, kind: Kind) -> Seat<'_> {
-        let wanted = Wanted {
-            reference: reference.clone(),
-            kind,
-        };
+        let wanted = Wanted { reference: reference.clone(), kind };
         let mut open = self.open.lock();
         if let Some(flight) = open.get(&wanted) {
             return Seat::Follower(Arc::clone(flight));
         }
         let flight = Arc::new(Flight::default());
         open.insert(wanted.clone(), Arc::clone(&flight));
-        Seat::Leader(Leader {
-            flights: self,
-            wanted,
-            flight,
-            outcome: Outcome::Failed,
-        })
+        Seat::Leader(Leader { flights: self, wanted, flight, outcome: Outcome::Failed })
     }
 }
 

@@ -12,6 +12,7 @@
 mod cache;
 mod error;
 mod flight;
+mod nodes;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cache::Cache;
 use cairn_block::limits::{CDC_BYTES_AVG, CHUNK_BYTES_MAX, NODE_BYTES_MAX};
-use cairn_block::{FileNode, Kind, MapNode, Nodes, Ref, Xattrs, open};
+use cairn_block::{FileNode, Kind, MapNode, Ref, Xattrs, open};
 use cairn_store::{Ask, BlockStore, Priority};
 pub use error::{Flaw, ReadError};
 use flight::{Flights, Seat};
+pub use nodes::{Patience, ReaderNodes};
 
 /// Decoded nodes kept by default: the upper levels of large volumes and the directories in use.
 pub const NODES_BYTES_MAX: usize = 32 << 20;
@@ -51,11 +53,7 @@ pub struct ReaderOptions {
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self {
-            nodes_bytes_max: NODES_BYTES_MAX,
-            chunks_bytes_max: CHUNKS_BYTES_MAX,
-            idle_bytes_max: IDLE_BYTES_MAX,
-        }
+        Self { nodes_bytes_max: NODES_BYTES_MAX, chunks_bytes_max: CHUNKS_BYTES_MAX, idle_bytes_max: IDLE_BYTES_MAX }
     }
 }
 
@@ -71,9 +69,7 @@ pub struct TreeReader {
 
 impl fmt::Debug for TreeReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TreeReader")
-            .field("cached_bytes", &self.cached_bytes())
-            .finish_non_exhaustive()
+        f.debug_struct("TreeReader").field("cached_bytes", &self.cached_bytes()).finish_non_exhaustive()
     }
 }
 
@@ -84,16 +80,8 @@ impl TreeReader {
         Self {
             store,
             // Directories are looked at far more often than extents: half and half would starve them.
-            map_nodes: Cache::new(
-                options.nodes_bytes_max / 4 * 3,
-                NODE_BYTES_TYPICAL,
-                NODE_BYTES_LARGEST,
-            ),
-            file_nodes: Cache::new(
-                options.nodes_bytes_max / 4,
-                NODE_BYTES_TYPICAL,
-                NODE_BYTES_LARGEST,
-            ),
+            map_nodes: Cache::new(options.nodes_bytes_max / 4 * 3, NODE_BYTES_TYPICAL, NODE_BYTES_LARGEST),
+            file_nodes: Cache::new(options.nodes_bytes_max / 4, NODE_BYTES_TYPICAL, NODE_BYTES_LARGEST),
             chunks: Cache::new(options.chunks_bytes_max, CDC_BYTES_AVG, CHUNK_BYTES_MAX),
             options,
             flights: Flights::default(),
@@ -107,47 +95,33 @@ impl TreeReader {
     }
 
     /// A node of a map tree, from memory or the store.
-    pub fn map_node(
-        &self,
-        reference: &Ref,
-        level: u8,
-        ask: Ask,
-    ) -> Result<Arc<MapNode>, ReadError> {
+    pub fn map_node(&self, reference: &Ref, level: u8, ask: Ask) -> Result<Arc<MapNode>, ReadError> {
         let cached = self.map_nodes.get(reference, ask.priority);
         if let Some(node) = cached.filter(|node| node.level() == level) {
             return Ok(node);
         }
         let payload = self.load(reference, Kind::MapNode, ask)?;
-        let node = MapNode::decode(level, payload)
-            .map_err(|error| ReadError::damaged(reference.id, error))?;
+        let node = MapNode::decode(level, payload).map_err(|error| ReadError::damaged(reference.id, error))?;
         let node = Arc::new(node);
         if keeps(ask) {
             let bytes = node_bytes(reference);
-            self.map_nodes
-                .put(reference.clone(), Arc::clone(&node), bytes);
+            self.map_nodes.put(reference.clone(), Arc::clone(&node), bytes);
         }
         Ok(node)
     }
 
     /// A node of a file tree, from memory or the store.
-    pub fn file_node(
-        &self,
-        reference: &Ref,
-        level: u8,
-        ask: Ask,
-    ) -> Result<Arc<FileNode>, ReadError> {
+    pub fn file_node(&self, reference: &Ref, level: u8, ask: Ask) -> Result<Arc<FileNode>, ReadError> {
         let cached = self.file_nodes.get(reference, ask.priority);
         if let Some(node) = cached.filter(|node| node.level() == level) {
             return Ok(node);
         }
         let payload = self.load(reference, Kind::FileNode, ask)?;
-        let node = FileNode::decode(level, payload)
-            .map_err(|error| ReadError::damaged(reference.id, error))?;
+        let node = FileNode::decode(level, payload).map_err(|error| ReadError::damaged(reference.id, error))?;
         let node = Arc::new(node);
         if keeps(ask) {
             let bytes = node_bytes(reference);
-            self.file_nodes
-                .put(reference.clone(), Arc::clone(&node), bytes);
+            self.file_nodes.put(reference.clone(), Arc::clone(&node), bytes);
         }
         Ok(node)
     }
@@ -192,19 +166,19 @@ impl TreeReader {
     /// The nodes for the tree algorithms, loaded as `ask` says.
     #[must_use]
     pub fn nodes(&self, ask: Ask) -> ReaderNodes<'_> {
-        ReaderNodes {
-            reader: self,
-            ask: Some(ask),
-        }
+        ReaderNodes::new(self, Patience::Until(ask))
     }
 
     /// The nodes that are in memory; any other is [`ReadError::WouldWait`]. Never does I/O.
     #[must_use]
     pub fn cached_nodes(&self) -> ReaderNodes<'_> {
-        ReaderNodes {
-            reader: self,
-            ask: None,
-        }
+        ReaderNodes::new(self, Patience::None)
+    }
+
+    /// The nodes for a walk that takes as long as it takes, each with a deadline of its own.
+    #[must_use]
+    pub fn patient_nodes(&self, patience: Patience) -> ReaderNodes<'_> {
+        ReaderNodes::new(self, patience)
     }
 
     /// Gives memory back, but for a floor that keeps the next access from starting cold. For idle times.
@@ -250,17 +224,13 @@ impl TreeReader {
         }
         let chunk = self.open(reference, kind, ask)?;
         if keeps(ask) {
-            self.chunks
-                .put(reference.clone(), chunk.clone(), chunk.len());
+            self.chunks.put(reference.clone(), chunk.clone(), chunk.len());
         }
         Ok(chunk)
     }
 
     fn open(&self, reference: &Ref, kind: Kind, ask: Ask) -> Result<Bytes, ReadError> {
-        let block = self
-            .store
-            .get(&reference.id, ask)?
-            .ok_or(ReadError::Missing { id: reference.id })?;
+        let block = self.store.get(&reference.id, ask)?.ok_or(ReadError::Missing { id: reference.id })?;
         open(reference, &block, kind).map_err(|error| ReadError::damaged(reference.id, error))
     }
 }
@@ -273,36 +243,4 @@ fn keeps(ask: Ask) -> bool {
 /// What a decoded node weighs at most: its payload, and an index that is never larger.
 fn node_bytes(reference: &Ref) -> usize {
     2 * reference.len as usize
-}
-
-/// [`Nodes`] over a reader; see [`TreeReader::nodes`] and [`TreeReader::cached_nodes`].
-pub struct ReaderNodes<'a> {
-    reader: &'a TreeReader,
-    ask: Option<Ask>,
-}
-
-impl Nodes for ReaderNodes<'_> {
-    type Error = ReadError;
-
-    fn map(&mut self, reference: &Ref, level: u8) -> Result<Arc<MapNode>, ReadError> {
-        match self.ask {
-            Some(ask) => self.reader.map_node(reference, level, ask),
-            None => self
-                .reader
-                .cached_map_node(reference)
-                .filter(|node| node.level() == level)
-                .ok_or(ReadError::WouldWait { id: reference.id }),
-        }
-    }
-
-    fn file(&mut self, reference: &Ref, level: u8) -> Result<Arc<FileNode>, ReadError> {
-        match self.ask {
-            Some(ask) => self.reader.file_node(reference, level, ask),
-            None => self
-                .reader
-                .cached_file_node(reference)
-                .filter(|node| node.level() == level)
-                .ok_or(ReadError::WouldWait { id: reference.id }),
-        }
-    }
 }

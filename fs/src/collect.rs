@@ -1,0 +1,223 @@
+//! Marking: telling a store's collection what a volume still needs.
+//!
+//! The marker walks from roots down to every chunk and passes over what is marked already: subtrees that heads share are
+//! walked once. A node is marked before what is below it, which is safe only because nothing unmarked is ever swept after a
+//! walk that failed: [`Marker::sweep`] wants a marker, and a marker that met an error refuses. A tree with a hole in it
+//! must not cost the blocks beyond the hole, which may come back with it.
+//!
+//! Memory is bounded by the depth of trees and the widest row of subdirectories on the way, not by what is marked: that is
+//! the collection's to remember.
+
+use std::time::Duration;
+
+use cairn_block::{
+    BlockId, Content, Descend, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
+};
+use cairn_store::{Collection, Priority, Progress, StoreError, SweepOptions, SweepReport};
+
+use crate::reader::{Patience, ReadError, ReaderNodes, TreeReader};
+use crate::tree::dir_root;
+
+/// How long marking waits for one node before the collection is given up: it runs again later.
+const NODE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why a collection was given up. Nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// A tree could not be walked to its end, so what it needs is not known.
+    #[error("the tree at {root} can't be read, so nothing is removed")]
+    Tree {
+        /// The block at its root.
+        root: BlockId,
+        /// What is wrong with it.
+        source: ReadError,
+    },
+    /// A sweep was asked for after a walk had failed.
+    #[error("not everything was marked, so nothing is removed")]
+    Incomplete,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What was marked so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Blocks marked for the first time.
+    pub blocks: u64,
+    /// Their chunks' bytes, before compression.
+    pub bytes: u64,
+}
+
+/// Marks what is reachable into a collection. See the module for the rule that protects what it could not reach.
+pub struct Marker<'a> {
+    reader: &'a TreeReader,
+    collection: Box<dyn Collection>,
+    marked: Marked,
+    has_failed: bool,
+}
+
+impl<'a> Marker<'a> {
+    /// A marker into `collection`, which must have begun before the roots were asked for.
+    #[must_use]
+    pub fn new(reader: &'a TreeReader, collection: Box<dyn Collection>) -> Self {
+        Self { reader, collection, marked: Marked::default(), has_failed: false }
+    }
+
+    /// What was marked so far.
+    #[must_use]
+    pub fn marked(&self) -> Marked {
+        self.marked
+    }
+
+    /// Marks a head's tree: the block of its volume root and everything below.
+    pub fn head(&mut self, root: &Ref) -> Result<(), CollectError> {
+        self.walking(root.id, |walk| {
+            if walk.is_known(root) {
+                return Ok(());
+            }
+            let ask = walk.patience().ask().ok_or(ReadError::WouldWait { id: root.id })?;
+            let payload = walk.reader.payload(root, Kind::Root, ask)?;
+            walk.volume_root(&VolumeRoot::decode(&payload)?)
+        })
+    }
+
+    /// Marks a tree whose root is in memory.
+    pub fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), CollectError> {
+        let id = dir_root(&root.root).root.as_ref().map(|root| root.id);
+        self.walking(id.unwrap_or(BlockId::from_bytes([0; 32])), |walk| walk.volume_root(root))
+    }
+
+    /// Marks what an inode in memory refers to: content, extended attributes and, below a directory, everything.
+    pub fn record(&mut self, record: &Record) -> Result<(), CollectError> {
+        let id = match &record.content {
+            Content::File(root) => Some(root.root.id),
+            Content::Dir(root) => root.root.as_ref().map(|root| root.id),
+            _ => None,
+        };
+        self.walking(id.unwrap_or(BlockId::from_bytes([0; 32])), |walk| {
+            walk.record(record)?;
+            walk.pending()
+        })
+    }
+
+    /// Marks a file's tree and chunks.
+    pub fn file(&mut self, root: &FileRoot) -> Result<(), CollectError> {
+        self.walking(root.root.id, |walk| walk.file(root))
+    }
+
+    /// Marks a single block that refers to no other: a chunk, extended attributes, a journal record.
+    pub fn leaf(&mut self, reference: &Ref) {
+        Walk::new(self).is_known(reference);
+    }
+
+    /// Sweeps what was not marked, if everything could be.
+    pub fn sweep(self, options: SweepOptions, progress: &mut dyn FnMut(Progress)) -> Result<SweepReport, CollectError> {
+        if self.has_failed {
+            return Err(CollectError::Incomplete);
+        }
+        Ok(self.collection.sweep(options, progress)?)
+    }
+
+    fn walking(
+        &mut self,
+        root: BlockId,
+        walk: impl FnOnce(&mut Walk<'_, 'a>) -> Result<(), ReadError>,
+    ) -> Result<(), CollectError> {
+        walk(&mut Walk::new(self)).map_err(|source| {
+            self.has_failed = true;
+            CollectError::Tree { root, source }
+        })
+    }
+}
+
+/// One walk: what it still has to descend into. Directories wait here instead of on the stack, so that no depth of
+/// directories can exhaust it.
+struct Walk<'m, 'a> {
+    reader: &'a TreeReader,
+    marker: &'m mut Marker<'a>,
+    dirs: Vec<MapRoot>,
+}
+
+impl<'m, 'a> Walk<'m, 'a> {
+    fn new(marker: &'m mut Marker<'a>) -> Self {
+        Self { reader: marker.reader, marker, dirs: Vec::new() }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Each(Priority::Background, NODE_TIMEOUT)
+    }
+
+    fn nodes(&self) -> ReaderNodes<'a> {
+        self.reader.patient_nodes(self.patience())
+    }
+
+    /// Marks a block. `true` if it was marked before: then so is, or will be, all that is below it.
+    fn is_known(&mut self, reference: &Ref) -> bool {
+        if self.marker.collection.is_marked(&reference.id) {
+            return true;
+        }
+        self.marker.collection.mark(&reference.id);
+        self.marker.marked.blocks += 1;
+        self.marker.marked.bytes += u64::from(reference.len);
+        false
+    }
+
+    fn descend(&mut self, reference: &Ref) -> Descend {
+        if self.is_known(reference) { Descend::No } else { Descend::Yes }
+    }
+
+    fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), ReadError> {
+        self.record(&root.root)?;
+        map_tree::walk(&mut self.nodes(), &root.links, |visit| match visit {
+            map_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+            map_tree::Visit::Entry { value, .. } => {
+                self.record(&Record::decode(&value)?)?;
+                Ok(Descend::Yes)
+            }
+        })?;
+        self.pending()
+    }
+
+    /// Walks the directories that were come across.
+    fn pending(&mut self) -> Result<(), ReadError> {
+        while let Some(dir) = self.dirs.pop() {
+            map_tree::walk(&mut self.nodes(), &dir, |visit| match visit {
+                map_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+                map_tree::Visit::Entry { value, .. } => {
+                    if let Entry::Own(record) = Entry::decode(&value)? {
+                        self.record(&record)?;
+                    }
+                    Ok(Descend::Yes)
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), ReadError> {
+        if let Xattrs::Sealed(reference) = &record.xattrs {
+            self.is_known(reference);
+        }
+        match &record.content {
+            Content::File(root) => self.file(root),
+            Content::Dir(root) => {
+                self.dirs.push(root.clone());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&mut self, root: &FileRoot) -> Result<(), ReadError> {
+        file_tree::walk(&mut self.nodes(), root, |visit| match visit {
+            file_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+            file_tree::Visit::Extent { extent, .. } => {
+                if let file_tree::Extent::Chunk { chunk, .. } = extent {
+                    self.is_known(&chunk);
+                }
+                Ok(Descend::Yes)
+            }
+        })
+    }
+}
