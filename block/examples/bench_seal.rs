@@ -27,10 +27,8 @@ const LEVEL: i32 = 1;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
-    let reports = [
-        measure("incompressible", &random(options.bytes))?,
-        measure("text", &text(&options.dirs, options.bytes)?)?,
-    ];
+    let reports =
+        [measure("incompressible", &random(options.bytes))?, measure("text", &text(&options.dirs, options.bytes)?)?];
     for report in &reports {
         if options.json {
             println!("{}", report.to_json());
@@ -49,21 +47,13 @@ struct Options {
 
 impl Options {
     fn parse() -> Result<Self, Box<dyn Error>> {
-        let mut options = Options {
-            json: false,
-            bytes: MIB_DEFAULT << 20,
-            dirs: Vec::new(),
-        };
+        let mut options = Options { json: false, bytes: MIB_DEFAULT << 20, dirs: Vec::new() };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--json" => options.json = true,
                 "--mib" => {
-                    options.bytes = arguments
-                        .next()
-                        .ok_or("--mib wants a number")?
-                        .parse::<usize>()?
-                        << 20;
+                    options.bytes = arguments.next().ok_or("--mib wants a number")?.parse::<usize>()? << 20;
                 }
                 flag if flag.starts_with('-') => return Err(format!("{flag} is not known").into()),
                 dir => options.dirs.push(dir.into()),
@@ -129,12 +119,7 @@ fn measure(name: &'static str, data: &[u8]) -> Result<Report, Box<dyn Error>> {
     let key = ConvergenceKey::from_bytes([1; 32]);
     let chunks: Vec<_> = chunker::cut(data).collect();
     let stored = stored_lens(&key, data, &chunks)?;
-    let mut work = Work {
-        data,
-        chunks: &chunks,
-        stored: &stored,
-        scratch: vec![0; 2 << 20],
-    };
+    let mut work = Work { data, chunks: &chunks, stored: &stored, scratch: vec![0; 2 << 20] };
     let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
     let mut times: [Vec<Duration>; 6] = Default::default();
     for _ in 0..ROUNDS {
@@ -165,29 +150,15 @@ fn measure(name: &'static str, data: &[u8]) -> Result<Report, Box<dyn Error>> {
         raw: data.len(),
         stored: stored.iter().sum(),
         chunks: chunks.len(),
-        primitives: vec![
-            ("cut", cut),
-            ("keyed hash", keyed),
-            ("zstd", zstd),
-            ("cipher", cipher),
-            ("hash", hash),
-        ],
+        primitives: vec![("cut", cut), ("keyed hash", keyed), ("zstd", zstd), ("cipher", cipher), ("hash", hash)],
         sealing,
     })
 }
 
-fn stored_lens(
-    key: &ConvergenceKey,
-    data: &[u8],
-    chunks: &[Range<usize>],
-) -> Result<Vec<usize>, Box<dyn Error>> {
+fn stored_lens(key: &ConvergenceKey, data: &[u8], chunks: &[Range<usize>]) -> Result<Vec<usize>, Box<dyn Error>> {
     let mut lens = Vec::with_capacity(chunks.len());
     for chunk in chunks {
-        lens.push(
-            seal(key, Kind::Data, &data[chunk.clone()], Compression::Probe)?
-                .block
-                .len(),
-        );
+        lens.push(seal(key, Kind::Data, &data[chunk.clone()], Compression::Probe)?.block.len());
     }
     Ok(lens)
 }
@@ -212,8 +183,7 @@ impl Work<'_> {
     fn each_compressed(&mut self, compressor: &mut zstd::bulk::Compressor<'_>) {
         for (chunk, stored) in self.chunks.iter().zip(self.stored) {
             if *stored < chunk.len() {
-                let frame =
-                    compressor.compress_to_buffer(&self.data[chunk.clone()], &mut self.scratch[..]);
+                let frame = compressor.compress_to_buffer(&self.data[chunk.clone()], &mut self.scratch[..]);
                 black_box(frame.ok());
             }
         }
@@ -222,11 +192,7 @@ impl Work<'_> {
 
 fn encrypt(bytes: &mut [u8]) {
     let cipher = ChaCha20Poly1305::new(&[1; 32].into());
-    black_box(
-        cipher
-            .encrypt_inout_detached(&[0; 12].into(), &[], bytes.into())
-            .ok(),
-    );
+    black_box(cipher.encrypt_inout_detached(&[0; 12].into(), &[], bytes.into()).ok());
 }
 
 /// CPU time of this thread.
@@ -257,9 +223,7 @@ impl Report {
 
     /// Primitives that had any work: incompressible data leaves zstd without.
     fn used(&self) -> impl Iterator<Item = &(&'static str, Duration)> {
-        self.primitives
-            .iter()
-            .filter(|(_, time)| *time > Duration::from_micros(100))
+        self.primitives.iter().filter(|(_, time)| *time > Duration::from_micros(100))
     }
 
     fn share(&self) -> f64 {
@@ -268,24 +232,13 @@ impl Report {
 
     fn to_text(&self) -> String {
         let stored = 100.0 * self.stored as f64 / self.raw as f64;
-        let mut text = format!(
-            "{}: {:.1} MB in {} chunks, {stored:.1} % stored\n",
-            self.name,
-            self.raw as f64 / 1e6,
-            self.chunks
-        );
+        let mut text =
+            format!("{}: {:.1} MB in {} chunks, {stored:.1} % stored\n", self.name, self.raw as f64 / 1e6, self.chunks);
         for (name, time) in self.used() {
             let part = 100.0 * time.as_secs_f64() / self.limit().as_secs_f64();
-            text += &format!(
-                "  {name:<12}{:>8.0} MB/s {part:>5.1} %\n",
-                self.mb_per_s(*time)
-            );
+            text += &format!("  {name:<12}{:>8.0} MB/s {part:>5.1} %\n", self.mb_per_s(*time));
         }
-        text += &format!(
-            "  {:<12}{:>8.0} MB/s\n",
-            "limit",
-            self.mb_per_s(self.limit())
-        );
+        text += &format!("  {:<12}{:>8.0} MB/s\n", "limit", self.mb_per_s(self.limit()));
         text += &format!(
             "  {:<12}{:>8.0} MB/s, {:.2} of the limit\n",
             "sealing",
@@ -296,10 +249,8 @@ impl Report {
     }
 
     fn to_json(&self) -> serde_json::Value {
-        let primitives: serde_json::Map<_, _> = self
-            .used()
-            .map(|(name, time)| ((*name).to_owned(), self.mb_per_s(*time).round().into()))
-            .collect();
+        let primitives: serde_json::Map<_, _> =
+            self.used().map(|(name, time)| ((*name).to_owned(), self.mb_per_s(*time).round().into())).collect();
         serde_json::json!({
             "bench": "seal",
             "data": self.name,

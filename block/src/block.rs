@@ -19,10 +19,7 @@ impl Block {
     /// Hashes sealed bytes: for who made them. Bytes from outside are an [`UnverifiedBlock`].
     pub fn seal_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Block {
-            id: BlockId::of(&bytes),
-            bytes,
-        }
+        Block { id: BlockId::of(&bytes), bytes }
     }
 
     /// The address.
@@ -75,15 +72,9 @@ impl UnverifiedBlock {
     pub fn verify(self, wanted: &BlockId) -> Result<Block, WrongBytes> {
         let found = BlockId::of(&self.0);
         if found != *wanted {
-            return Err(WrongBytes {
-                wanted: *wanted,
-                found,
-            });
+            return Err(WrongBytes { wanted: *wanted, found });
         }
-        Ok(Block {
-            id: found,
-            bytes: self.0,
-        })
+        Ok(Block { id: found, bytes: self.0 })
     }
 }
 
@@ -118,23 +109,16 @@ mod tests {
     #[test]
     fn only_the_right_bytes_become_a_block() {
         let block = Block::seal_bytes(&b"sealed"[..]);
-        let verified = UnverifiedBlock::new(&b"sealed"[..])
-            .unwrap()
-            .verify(&block.id());
+        let verified = UnverifiedBlock::new(&b"sealed"[..]).unwrap().verify(&block.id());
         assert_eq!(verified, Ok(block.clone()));
-        let wrong = UnverifiedBlock::new(&b"sealeD"[..])
-            .unwrap()
-            .verify(&block.id());
+        let wrong = UnverifiedBlock::new(&b"sealeD"[..]).unwrap().verify(&block.id());
         assert_eq!(wrong.unwrap_err().wanted, block.id());
     }
 
     #[test]
     fn bytes_above_the_largest_block_are_refused_unhashed() {
         let len = SEALED_BLOCK_BYTES_MAX + 1;
-        assert_eq!(
-            UnverifiedBlock::new(vec![0; len]).unwrap_err(),
-            TooLarge { len }
-        );
+        assert_eq!(UnverifiedBlock::new(vec![0; len]).unwrap_err(), TooLarge { len });
         assert!(UnverifiedBlock::new(vec![0; len - 1]).is_ok());
     }
 }

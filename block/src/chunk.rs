@@ -80,22 +80,13 @@ impl Header {
     /// Reads the encoded form; what follows in `input` is the payload.
     pub fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         input.version("chunk", VERSION)?;
-        let kind = Kind::from_u8(input.u8("chunk kind")?)
-            .ok_or(DecodeError::invalid("chunk kind", "not known"))?;
-        let codec = Codec::from_u8(input.u8("chunk codec")?)
-            .ok_or(DecodeError::invalid("chunk codec", "not known"))?;
+        let kind = Kind::from_u8(input.u8("chunk kind")?).ok_or(DecodeError::invalid("chunk kind", "not known"))?;
+        let codec = Codec::from_u8(input.u8("chunk codec")?).ok_or(DecodeError::invalid("chunk codec", "not known"))?;
         if input.u8("chunk header")? != 0 {
-            return Err(DecodeError::invalid(
-                "chunk header",
-                "the reserved byte is not zero",
-            ));
+            return Err(DecodeError::invalid("chunk header", "the reserved byte is not zero"));
         }
         let raw_len = input.u32_max("chunk length", CHUNK_BYTES_MAX as u32)?;
-        Ok(Header {
-            kind,
-            codec,
-            raw_len,
-        })
+        Ok(Header { kind, codec, raw_len })
     }
 }
 
@@ -108,11 +99,7 @@ mod tests {
         for number in 0..=u8::MAX {
             if let Some(kind) = Kind::from_u8(number) {
                 assert_eq!(kind as u8, number);
-                let header = Header {
-                    kind,
-                    codec: Codec::Zstd,
-                    raw_len: 77,
-                };
+                let header = Header { kind, codec: Codec::Zstd, raw_len: 77 };
                 let bytes = header.to_bytes();
                 assert_eq!(Header::decode(&mut Reader::new(&bytes)), Ok(header));
             }
@@ -124,19 +111,11 @@ mod tests {
 
     #[test]
     fn unknown_versions_kinds_codecs_and_lengths_are_refused() {
-        let good = Header {
-            kind: Kind::Data,
-            codec: Codec::Raw,
-            raw_len: 1,
-        }
-        .to_bytes();
+        let good = Header { kind: Kind::Data, codec: Codec::Raw, raw_len: 1 }.to_bytes();
         for (at, value) in [(0, 2), (1, 0), (1, 7), (2, 2), (3, 1), (6, 0x10)] {
             let mut bytes = good;
             bytes[at] = value;
-            assert!(
-                Header::decode(&mut Reader::new(&bytes)).is_err(),
-                "byte {at} = {value}"
-            );
+            assert!(Header::decode(&mut Reader::new(&bytes)).is_err(), "byte {at} = {value}");
         }
     }
 }

@@ -14,13 +14,7 @@ const NORMALIZATION: Normalization = Normalization::Level3;
 
 /// The content-defined chunks of a complete buffer, in order and without gaps.
 pub fn cut(data: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let cuts = FastCDC::with_level(
-        data,
-        CDC_BYTES_MIN,
-        CDC_BYTES_AVG,
-        CDC_BYTES_MAX,
-        NORMALIZATION,
-    );
+    let cuts = FastCDC::with_level(data, CDC_BYTES_MIN, CDC_BYTES_AVG, CDC_BYTES_MAX, NORMALIZATION);
     cuts.map(|chunk| chunk.offset..chunk.offset + chunk.length)
 }
 
@@ -30,11 +24,7 @@ pub fn cut(data: &[u8]) -> impl Iterator<Item = Range<usize>> {
 /// What is kept back is looked at again, so hand over more than [`CDC_BYTES_MAX`] at a time.
 pub fn cut_stream(data: &[u8], last: bool) -> Vec<Range<usize>> {
     let mut chunks: Vec<_> = cut(data).collect();
-    if !last
-        && chunks
-            .last()
-            .is_some_and(|chunk| chunk.len() < CDC_BYTES_MAX && chunk.end == data.len())
-    {
+    if !last && chunks.last().is_some_and(|chunk| chunk.len() < CDC_BYTES_MAX && chunk.end == data.len()) {
         chunks.pop();
     }
     chunks
@@ -62,9 +52,7 @@ mod tests {
     /// Random bytes with long runs of zeros between, so that cuts of every kind occur.
     fn mixed(len: usize, seed: u8) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        blake3::Hasher::new_keyed(&[seed; 32])
-            .finalize_xof()
-            .fill(&mut bytes);
+        blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof().fill(&mut bytes);
         for run in bytes.chunks_mut(700_000).skip(1).step_by(2) {
             let half = run.len() / 2;
             run[..half].fill(0);
@@ -90,10 +78,7 @@ mod tests {
     #[test]
     fn zeros_are_cut_at_the_longest_length() {
         let zeros = vec![0; 2 * CDC_BYTES_MAX];
-        let lens: Vec<_> = cut_stream(&zeros, false)
-            .iter()
-            .map(|chunk| chunk.len())
-            .collect();
+        let lens: Vec<_> = cut_stream(&zeros, false).iter().map(|chunk| chunk.len()).collect();
         assert_eq!(lens, [CDC_BYTES_MAX, CDC_BYTES_MAX]);
     }
 
@@ -102,10 +87,8 @@ mod tests {
         let data = mixed(16 << 20, 2);
         let mut edited = data.clone();
         edited.splice(1000..1000, *b"inserted");
-        let before: std::collections::HashSet<_> =
-            cut(&data).map(|chunk| blake3::hash(&data[chunk])).collect();
-        let new =
-            cut(&edited).filter(|chunk| !before.contains(&blake3::hash(&edited[chunk.clone()])));
+        let before: std::collections::HashSet<_> = cut(&data).map(|chunk| blake3::hash(&data[chunk])).collect();
+        let new = cut(&edited).filter(|chunk| !before.contains(&blake3::hash(&edited[chunk.clone()])));
         assert!(new.count() <= 2);
     }
 
@@ -113,16 +96,10 @@ mod tests {
     fn the_grid_cuts_at_its_lines_only() {
         let grid = FIXED_CHUNK_BYTES as u64;
         let pieces: Vec<_> = cut_fixed(grid - 1, grid + 2).collect();
-        assert_eq!(
-            pieces,
-            [grid - 1..grid, grid..2 * grid, 2 * grid..2 * grid + 1]
-        );
+        assert_eq!(pieces, [grid - 1..grid, grid..2 * grid, 2 * grid..2 * grid + 1]);
         assert_eq!(cut_fixed(5, 0).count(), 0);
         let mut end = cut_fixed(u64::MAX - 1, 9);
-        assert_eq!(
-            (end.next(), end.next()),
-            (Some(u64::MAX - 1..u64::MAX), None)
-        );
+        assert_eq!((end.next(), end.next()), (Some(u64::MAX - 1..u64::MAX), None));
     }
 
     /// Feeds `data` in `pieces` and returns the lengths of all chunks.
@@ -136,11 +113,7 @@ mod tests {
             }
             held = lens.iter().sum();
         }
-        lens.extend(
-            cut_stream(&data[held..], true)
-                .iter()
-                .map(|chunk| chunk.len()),
-        );
+        lens.extend(cut_stream(&data[held..], true).iter().map(|chunk| chunk.len()));
         lens
     }
 

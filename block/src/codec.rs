@@ -93,11 +93,7 @@ impl<'a> Reader<'a> {
     /// The next `len` bytes. They borrow from the input: `Bytes::slice_ref` makes an owned view without a copy.
     pub fn take(&mut self, what: &'static str, len: usize) -> Result<&'a [u8], DecodeError> {
         let Some((head, rest)) = self.rest.split_at_checked(len) else {
-            return Err(DecodeError::Truncated {
-                what,
-                wanted: len,
-                left: self.rest.len(),
-            });
+            return Err(DecodeError::Truncated { what, wanted: len, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(head)
@@ -106,11 +102,7 @@ impl<'a> Reader<'a> {
     /// The next `N` bytes as an array.
     pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], DecodeError> {
         let Some((head, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(DecodeError::Truncated {
-                what,
-                wanted: N,
-                left: self.rest.len(),
-            });
+            return Err(DecodeError::Truncated { what, wanted: N, left: self.rest.len() });
         };
         self.rest = rest;
         Ok(*head)
@@ -192,21 +184,12 @@ impl<'a> Reader<'a> {
 
     /// A `u16` count of items of at least `item_bytes_min` each, refused when the input cannot hold them:
     /// memory reserved for the count is then never more than the input's own size warrants.
-    pub fn count16(
-        &mut self,
-        what: &'static str,
-        max: usize,
-        item_bytes_min: usize,
-    ) -> Result<usize, DecodeError> {
+    pub fn count16(&mut self, what: &'static str, max: usize, item_bytes_min: usize) -> Result<usize, DecodeError> {
         let count = usize::from(self.u16(what)?);
         check_bound(what, count as u64, max as u64)?;
         let wanted = count.saturating_mul(item_bytes_min);
         if wanted > self.rest.len() {
-            return Err(DecodeError::Truncated {
-                what,
-                wanted,
-                left: self.rest.len(),
-            });
+            return Err(DecodeError::Truncated { what, wanted, left: self.rest.len() });
         }
         Ok(count)
     }
@@ -224,12 +207,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bounded(
-        &mut self,
-        what: &'static str,
-        len: u64,
-        max: usize,
-    ) -> Result<&'a [u8], DecodeError> {
+    fn bounded(&mut self, what: &'static str, len: u64, max: usize) -> Result<&'a [u8], DecodeError> {
         check_bound(what, len, max as u64)?;
         // The bound is a usize, so the length is one too.
         self.take(what, len as usize)
@@ -258,9 +236,7 @@ impl Writer {
 
     /// An empty buffer with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Self {
-        Writer {
-            buffer: Vec::with_capacity(capacity),
-        }
+        Writer { buffer: Vec::with_capacity(capacity) }
     }
 
     /// Bytes written so far.
@@ -310,34 +286,19 @@ impl Writer {
     }
 
     /// Bytes behind a `u8` length of at most `max`.
-    pub fn bytes8(
-        &mut self,
-        what: &'static str,
-        max: usize,
-        bytes: &[u8],
-    ) -> Result<&mut Self, TooLong> {
+    pub fn bytes8(&mut self, what: &'static str, max: usize, bytes: &[u8]) -> Result<&mut Self, TooLong> {
         let len = length(what, max, bytes)?;
         Ok(self.u8(len).raw(bytes))
     }
 
     /// Bytes behind a `u16` length of at most `max`.
-    pub fn bytes16(
-        &mut self,
-        what: &'static str,
-        max: usize,
-        bytes: &[u8],
-    ) -> Result<&mut Self, TooLong> {
+    pub fn bytes16(&mut self, what: &'static str, max: usize, bytes: &[u8]) -> Result<&mut Self, TooLong> {
         let len = length(what, max, bytes)?;
         Ok(self.u16(len).raw(bytes))
     }
 
     /// Bytes behind a `u32` length of at most `max`.
-    pub fn bytes32(
-        &mut self,
-        what: &'static str,
-        max: usize,
-        bytes: &[u8],
-    ) -> Result<&mut Self, TooLong> {
+    pub fn bytes32(&mut self, what: &'static str, max: usize, bytes: &[u8]) -> Result<&mut Self, TooLong> {
         let len = length(what, max, bytes)?;
         Ok(self.u32(len).raw(bytes))
     }
@@ -360,11 +321,7 @@ impl Writer {
 
 /// The length of `bytes` in the prefix's type, within `max` and within what that type can say.
 fn length<T: TryFrom<usize>>(what: &'static str, max: usize, bytes: &[u8]) -> Result<T, TooLong> {
-    let too_long = TooLong {
-        what,
-        len: bytes.len(),
-        max,
-    };
+    let too_long = TooLong { what, len: bytes.len(), max };
     if bytes.len() > max {
         return Err(too_long);
     }
@@ -378,19 +335,8 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let mut out = Writer::new();
-        out.u8(7)
-            .u16(300)
-            .u32(70_000)
-            .u64(1 << 40)
-            .i64(-5)
-            .bool(true)
-            .raw(b"abc");
-        out.bytes8("a", 255, b"x")
-            .unwrap()
-            .bytes16("b", 10, b"yy")
-            .unwrap()
-            .bytes32("c", 10, b"")
-            .unwrap();
+        out.u8(7).u16(300).u32(70_000).u64(1 << 40).i64(-5).bool(true).raw(b"abc");
+        out.bytes8("a", 255, b"x").unwrap().bytes16("b", 10, b"yy").unwrap().bytes32("c", 10, b"").unwrap();
         let bytes = out.into_vec();
         let mut input = Reader::new(&bytes);
         assert_eq!(input.u8("f").unwrap(), 7);
@@ -409,56 +355,25 @@ mod tests {
     #[test]
     fn a_short_input_is_refused_and_named() {
         let error = Reader::new(&[1, 2]).u32("size").unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::Truncated {
-                what: "size",
-                wanted: 4,
-                left: 2
-            }
-        );
+        assert_eq!(error, DecodeError::Truncated { what: "size", wanted: 4, left: 2 });
     }
 
     #[test]
     fn a_length_above_the_bound_is_refused_before_the_bytes_are_looked_at() {
-        let error = Reader::new(&[0xff, 0xff, 0xff, 0xff])
-            .bytes32("name", 255)
-            .unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::AboveBound {
-                what: "name",
-                found: u32::MAX.into(),
-                max: 255
-            }
-        );
+        let error = Reader::new(&[0xff, 0xff, 0xff, 0xff]).bytes32("name", 255).unwrap_err();
+        assert_eq!(error, DecodeError::AboveBound { what: "name", found: u32::MAX.into(), max: 255 });
     }
 
     #[test]
     fn a_count_the_input_cannot_hold_is_refused() {
-        let error = Reader::new(&[3, 0, 9, 9])
-            .count16("items", 100, 1)
-            .unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::Truncated {
-                what: "items",
-                wanted: 3,
-                left: 2
-            }
-        );
+        let error = Reader::new(&[3, 0, 9, 9]).count16("items", 100, 1).unwrap_err();
+        assert_eq!(error, DecodeError::Truncated { what: "items", wanted: 3, left: 2 });
     }
 
     #[test]
     fn bytes_after_the_end_are_refused() {
         let error = Reader::new(&[0]).finish("ref").unwrap_err();
-        assert_eq!(
-            error,
-            DecodeError::Trailing {
-                what: "ref",
-                left: 1
-            }
-        );
+        assert_eq!(error, DecodeError::Trailing { what: "ref", left: 1 });
     }
 
     #[test]

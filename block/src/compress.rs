@@ -42,10 +42,7 @@ pub(crate) fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
 pub(crate) fn decompress(frame: &[u8], raw_len: usize) -> Option<Vec<u8>> {
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
         let mut raw = Vec::with_capacity(raw_len);
-        let len = decompressor
-            .as_mut()?
-            .decompress_to_buffer(frame, &mut raw)
-            .ok()?;
+        let len = decompressor.as_mut()?.decompress_to_buffer(frame, &mut raw).ok()?;
         (len == raw_len).then_some(raw)
     })
 }
@@ -55,12 +52,8 @@ fn append_frame(raw: &[u8], out: &mut Vec<u8>) -> bool {
     let mut target = Cursor::new(&mut *out);
     target.set_position(start as u64);
     // An error is a frame longer than the room left, or no memory for a context: the raw bytes are always right.
-    let frame_len = COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor
-            .as_mut()?
-            .compress_to_buffer(raw, &mut target)
-            .ok()
-    });
+    let frame_len =
+        COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress_to_buffer(raw, &mut target).ok());
     let pays = frame_len.is_some_and(|len| len <= raw.len() - raw.len() / SAVED_PART);
     if !pays {
         out.truncate(start);
@@ -90,12 +83,8 @@ fn bits_per_byte(raw: &[u8]) -> f32 {
         }
     }
     let total = (SAMPLES * COUNTED_BYTES) as f32;
-    let seen = counts
-        .iter()
-        .filter(|count| **count > 0)
-        .map(|count| *count as f32);
-    seen.map(|count| count / total * (total / count).log2())
-        .sum()
+    let seen = counts.iter().filter(|count| **count > 0).map(|count| *count as f32);
+    seen.map(|count| count / total * (total / count).log2()).sum()
 }
 
 /// Looks for repeats; the level it uses doesn't code literals, so an uneven histogram alone isn't seen.
@@ -120,9 +109,7 @@ impl Probe {
         for sample in samples(raw) {
             self.sampled.extend_from_slice(sample);
         }
-        let frame_len = self
-            .compressor
-            .compress_to_buffer(&self.sampled, &mut self.frame);
+        let frame_len = self.compressor.compress_to_buffer(&self.sampled, &mut self.frame);
         frame_len.is_ok_and(|len| len <= self.sampled.len() - self.sampled.len() / SAVED_PART)
     }
 }
@@ -158,10 +145,7 @@ mod tests {
         assert!(looks_compressible(text.as_bytes()));
         let repeats = random(1000).repeat(300);
         assert!(looks_compressible(&repeats));
-        let letters: Vec<u8> = random(256 << 10)
-            .iter()
-            .map(|byte| b'0' + byte % 64)
-            .collect();
+        let letters: Vec<u8> = random(256 << 10).iter().map(|byte| b'0' + byte % 64).collect();
         assert!(looks_compressible(&letters));
     }
 
@@ -180,11 +164,7 @@ mod tests {
 
     #[test]
     fn the_samples_span_the_shortest_and_the_longest_chunk() {
-        for len in [
-            PROBED_BYTES_MIN,
-            PROBED_BYTES_MIN + 1,
-            crate::limits::CHUNK_BYTES_MAX,
-        ] {
+        for len in [PROBED_BYTES_MIN, PROBED_BYTES_MIN + 1, crate::limits::CHUNK_BYTES_MAX] {
             let raw = random(len);
             let all: Vec<_> = samples(&raw).collect();
             assert_eq!(all.len(), SAMPLES);

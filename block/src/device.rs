@@ -63,11 +63,7 @@ impl Rights {
 
     /// The rights with these bits; none if a bit is not known.
     pub const fn from_bits(bits: u8) -> Option<Self> {
-        if bits & !Self::KNOWN == 0 {
-            Some(Rights(bits))
-        } else {
-            None
-        }
+        if bits & !Self::KNOWN == 0 { Some(Rights(bits)) } else { None }
     }
 
     /// The bits.
@@ -96,11 +92,8 @@ impl BitOr for Rights {
 
 impl fmt::Debug for Rights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            (Self::WRITE, "write"),
-            (Self::APPEND_ONLY, "append-only"),
-            (Self::DELETE_SNAPSHOTS, "delete-snapshots"),
-        ];
+        let names =
+            [(Self::WRITE, "write"), (Self::APPEND_ONLY, "append-only"), (Self::DELETE_SNAPSHOTS, "delete-snapshots")];
         let held = names.iter().filter(|(right, _)| self.contains(*right));
         f.debug_set().entries(held.map(|(_, name)| name)).finish()
     }
@@ -124,51 +117,33 @@ impl DeviceCert {
     pub(crate) fn sign(volume: &SigningKey, device: DeviceId, rights: Rights) -> Self {
         let message = signed_bytes(&volume.verifying_key().to_bytes(), device, rights);
         let signature = signature::sign(volume, Purpose::DeviceCert, &message);
-        DeviceCert {
-            device,
-            rights,
-            signature,
-        }
+        DeviceCert { device, rights, signature }
     }
 
     /// Whether the volume with this public key said so.
     pub fn verify(&self, volume_public: &[u8; 32]) -> Result<(), SignatureError> {
         let message = signed_bytes(volume_public, self.device, self.rights);
-        signature::verify(
-            volume_public,
-            Purpose::DeviceCert,
-            &message,
-            &self.signature,
-        )
+        signature::verify(volume_public, Purpose::DeviceCert, &message, &self.signature)
     }
 
     /// Appends the encoded form: device, rights, signature.
     pub fn encode(&self, out: &mut Writer) {
-        out.raw(self.device.as_bytes())
-            .u8(self.rights.bits())
-            .raw(&self.signature);
+        out.raw(self.device.as_bytes()).u8(self.rights.bits()).raw(&self.signature);
     }
 
     /// Reads the encoded form. The signature is not looked at: that is [`DeviceCert::verify`]'s part.
     pub fn decode(input: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let device = DeviceId::from_bytes(input.array("certificate device")?);
-        let rights = Rights::from_bits(input.u8("certificate rights")?).ok_or(
-            DecodeError::invalid("certificate rights", "a bit is not known"),
-        )?;
+        let rights = Rights::from_bits(input.u8("certificate rights")?)
+            .ok_or(DecodeError::invalid("certificate rights", "a bit is not known"))?;
         let signature = input.array("certificate signature")?;
-        Ok(DeviceCert {
-            device,
-            rights,
-            signature,
-        })
+        Ok(DeviceCert { device, rights, signature })
     }
 }
 
 fn signed_bytes(volume_public: &[u8; 32], device: DeviceId, rights: Rights) -> Vec<u8> {
     let mut out = Writer::with_capacity(16 + 32 + 1);
-    out.raw(volume_id(volume_public).as_bytes())
-        .raw(device.as_bytes())
-        .u8(rights.bits());
+    out.raw(volume_id(volume_public).as_bytes()).raw(device.as_bytes()).u8(rights.bits());
     out.into_vec()
 }
 
@@ -192,15 +167,9 @@ mod tests {
     fn rights_cannot_be_raised_and_devices_not_exchanged() {
         let public = keys(1).volume_public();
         let cert = keys(1).certify(DeviceKey::from_bytes(&[3; 32]).id(), Rights::APPEND_ONLY);
-        let raised = DeviceCert {
-            rights: Rights::OWNER,
-            ..cert.clone()
-        };
+        let raised = DeviceCert { rights: Rights::OWNER, ..cert.clone() };
         assert_eq!(raised.verify(&public), Err(SignatureError::BadSignature));
-        let moved = DeviceCert {
-            device: DeviceKey::from_bytes(&[4; 32]).id(),
-            ..cert
-        };
+        let moved = DeviceCert { device: DeviceKey::from_bytes(&[4; 32]).id(), ..cert };
         assert_eq!(moved.verify(&public), Err(SignatureError::BadSignature));
     }
 
@@ -220,9 +189,6 @@ mod tests {
     fn rights_without_write_or_append_sign_no_heads() {
         assert!(Rights::OWNER.may_sign_heads() && Rights::APPEND_ONLY.may_sign_heads());
         assert!(!Rights::DELETE_SNAPSHOTS.may_sign_heads());
-        assert_eq!(
-            format!("{:?}", Rights::OWNER),
-            r#"{"write", "delete-snapshots"}"#
-        );
+        assert_eq!(format!("{:?}", Rights::OWNER), r#"{"write", "delete-snapshots"}"#);
     }
 }

@@ -19,11 +19,10 @@ use crate::vector::{self, Vector, seq_of};
 use crate::wrap::{UnwrapError, WRAP_BYTES, unwrap, wrap_with_nonce};
 
 const VERSION: u8 = 1;
-const PURPOSE: &str = "head";
+pub(crate) const PURPOSE: &str = "head";
 /// The sealed part is padded to a multiple of this: its length then says little about a label.
 const PADDING: usize = 64;
-const PLAIN_BYTES_MAX: usize =
-    (Ref::BYTES + Timestamp::BYTES + 8 + 1 + 1 + LABEL_BYTES_MAX).next_multiple_of(PADDING);
+const PLAIN_BYTES_MAX: usize = (Ref::BYTES + Timestamp::BYTES + 8 + 1 + 1 + LABEL_BYTES_MAX).next_multiple_of(PADDING);
 const SEALED_BYTES_MAX: usize = PLAIN_BYTES_MAX + WRAP_BYTES;
 
 // The largest head that can be signed fits the bound of one.
@@ -194,13 +193,7 @@ pub(crate) fn sign_with_nonce(
     let mut out = Writer::with_capacity(1024);
     stamp.encode(&mut out);
     let plain = sealed_part(&fields)?;
-    let sealed = wrap_with_nonce(
-        keys.read().heads().as_bytes(),
-        PURPOSE,
-        out.as_slice(),
-        &plain,
-        nonce,
-    );
+    let sealed = wrap_with_nonce(keys.read().heads().as_bytes(), PURPOSE, out.as_slice(), &plain, nonce);
     out.u16(sealed.len() as u16).raw(&sealed);
     let signature = device.sign(Purpose::Head, out.as_slice());
     out.raw(&signature);
@@ -220,27 +213,14 @@ impl UntrustedHead {
     }
 
     /// Verifies and opens the head.
-    pub fn verify(
-        &self,
-        volume_public: &[u8; 32],
-        read: &ReadKey,
-        volume: VolumeId,
-    ) -> Result<Head, HeadError> {
+    pub fn verify(&self, volume_public: &[u8; 32], read: &ReadKey, volume: VolumeId) -> Result<Head, HeadError> {
         let parts = Parts::verify(&self.0, volume_public)?;
         if parts.stamp.volume != volume {
-            return Err(HeadError::OtherVolume {
-                wanted: volume,
-                found: parts.stamp.volume,
-            });
+            return Err(HeadError::OtherVolume { wanted: volume, found: parts.stamp.volume });
         }
         let device = parts.stamp.cert.device;
-        let plain = unwrap(
-            read.heads().as_bytes(),
-            PURPOSE,
-            parts.outside,
-            parts.sealed,
-        )
-        .map_err(|source| HeadError::Sealed { device, source })?;
+        let plain = unwrap(read.heads().as_bytes(), PURPOSE, parts.outside, parts.sealed)
+            .map_err(|source| HeadError::Sealed { device, source })?;
         Ok(parts.into_head(&plain)?)
     }
 
@@ -269,31 +249,17 @@ impl<'a> Parts<'a> {
         input.finish("head")?;
         let wanted = volume_id(volume_public);
         if stamp.volume != wanted {
-            return Err(HeadError::OtherVolume {
-                wanted,
-                found: stamp.volume,
-            });
+            return Err(HeadError::OtherVolume { wanted, found: stamp.volume });
         }
         check_certificate(&stamp.cert, volume_public)?;
         let device = stamp.cert.device;
         signature::verify(device.as_bytes(), Purpose::Head, signed, &signature)
             .map_err(|source| HeadError::Signature { device, source })?;
-        Ok(Parts {
-            stamp,
-            outside,
-            sealed,
-            signature,
-        })
+        Ok(Parts { stamp, outside, sealed, signature })
     }
 
     fn into_head(self, plain: &[u8]) -> Result<Head, DecodeError> {
-        let HeadStamp {
-            volume,
-            cert,
-            seq,
-            previous,
-            vector,
-        } = self.stamp;
+        let HeadStamp { volume, cert, seq, previous, vector } = self.stamp;
         let mut input = Reader::new(plain);
         let root = Ref::decode(&mut input)?;
         let time = Timestamp::decode(&mut input, "head time")?;
@@ -307,10 +273,7 @@ impl<'a> Parts<'a> {
         let padding = input.rest();
         let aligned = padding.len() < PADDING && plain.len().is_multiple_of(PADDING);
         if !aligned || padding.iter().any(|byte| *byte != 0) {
-            return Err(DecodeError::invalid(
-                "head padding",
-                "not zeros up to the next multiple of 64",
-            ));
+            return Err(DecodeError::invalid("head padding", "not zeros up to the next multiple of 64"));
         }
         Ok(Head {
             volume,
@@ -355,16 +318,10 @@ impl HeadStamp {
         check_bound("head sequence", self.seq, SEQ_LIMIT - 1)?;
         vector::check(&self.vector)?;
         if seq_of(&self.vector, &self.cert.device) != self.seq {
-            return Err(DecodeError::invalid(
-                "head vector",
-                "the device's own entry is not this head",
-            ));
+            return Err(DecodeError::invalid("head vector", "the device's own entry is not this head"));
         }
         if (self.seq == 1) != (self.previous == [0; 32]) {
-            return Err(DecodeError::invalid(
-                "head previous",
-                "zero in the first head and in no other",
-            ));
+            return Err(DecodeError::invalid("head previous", "zero in the first head and in no other"));
         }
         Ok(())
     }
@@ -372,8 +329,7 @@ impl HeadStamp {
 
 fn check_certificate(cert: &DeviceCert, volume_public: &[u8; 32]) -> Result<(), HeadError> {
     let device = cert.device;
-    cert.verify(volume_public)
-        .map_err(|source| HeadError::Certificate { device, source })?;
+    cert.verify(volume_public).map_err(|source| HeadError::Certificate { device, source })?;
     if !cert.rights.may_sign_heads() {
         return Err(HeadError::NoRight { device });
     }
@@ -388,7 +344,7 @@ fn set_own_entry(vector: &mut Vector, device: DeviceId, seq: u64) {
 }
 
 /// What is sealed for readers, padded.
-fn sealed_part(fields: &HeadFields) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn sealed_part(fields: &HeadFields) -> Result<Vec<u8>, DecodeError> {
     check_bound("head delta", fields.delta_upto, SEQ_LIMIT - 1)?;
     fields.time.check("head time")?;
     let label = fields.label.as_deref().unwrap_or_default();
@@ -408,13 +364,9 @@ fn sealed_part(fields: &HeadFields) -> Result<Vec<u8>, DecodeError> {
 
 /// A label is shown on terminals and used as a name, so it holds no control characters.
 fn decode_label(bytes: &[u8]) -> Result<Option<String>, DecodeError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| DecodeError::invalid("head label", "it is not UTF-8"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::invalid("head label", "it is not UTF-8"))?;
     if text.chars().any(char::is_control) {
-        return Err(DecodeError::invalid(
-            "head label",
-            "it holds a control character",
-        ));
+        return Err(DecodeError::invalid("head label", "it holds a control character"));
     }
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }

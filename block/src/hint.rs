@@ -10,7 +10,7 @@ use crate::keys::DedupKey;
 use crate::reference::Ref;
 use crate::wrap::{UnwrapError, unwrap, wrap};
 
-const PURPOSE: &str = "dedup hint";
+pub(crate) const PURPOSE: &str = "dedup hint";
 
 /// A hint that can't be used. Hints are lossy: the chunk is sealed as if there were none.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -50,11 +50,7 @@ mod tests {
 
     #[test]
     fn a_hint_opens_for_its_own_chunk_and_key_only() {
-        let reference = Ref {
-            id: BlockId::of(b"x"),
-            key: BlockKey::from_bytes([1; 32]),
-            len: 4,
-        };
+        let reference = Ref { id: BlockId::of(b"x"), key: BlockKey::from_bytes([1; 32]), len: 4 };
         let key = DedupKey::from_bytes([2; 32]);
         let chunk = dedup_key(&key, Kind::Data, b"chunk");
         let hint = seal_hint(&key, &chunk, &reference);
@@ -70,9 +66,6 @@ mod tests {
         let base = dedup_key(&key, Kind::Data, b"chunk");
         assert_ne!(base, dedup_key(&key, Kind::Delta, b"chunk"));
         assert_ne!(base, dedup_key(&key, Kind::Data, b"chunk\x01"));
-        assert_ne!(
-            base,
-            dedup_key(&DedupKey::from_bytes([3; 32]), Kind::Data, b"chunk")
-        );
+        assert_ne!(base, dedup_key(&DedupKey::from_bytes([3; 32]), Kind::Data, b"chunk"));
     }
 }

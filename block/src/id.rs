@@ -84,18 +84,10 @@ macro_rules! hex_id {
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
                 let refuse = |reason| ParseIdError::new($kind, text, reason);
                 if text.len() != 2 * $bytes {
-                    return Err(refuse(concat!(
-                        "it is not ",
-                        stringify!($bytes),
-                        " bytes in hexadecimal"
-                    )));
+                    return Err(refuse(concat!("it is not ", stringify!($bytes), " bytes in hexadecimal")));
                 }
-                let bytes = HEXLOWER
-                    .decode(text.as_bytes())
-                    .map_err(|_| refuse("it is not lower-case hexadecimal"))?;
-                Ok($id(bytes
-                    .try_into()
-                    .map_err(|_| refuse("the length is wrong"))?))
+                let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| refuse("it is not lower-case hexadecimal"))?;
+                Ok($id(bytes.try_into().map_err(|_| refuse("the length is wrong"))?))
             }
         }
 
@@ -161,18 +153,11 @@ impl FromStr for BlockId {
         if text.bytes().any(|letter| letter.is_ascii_uppercase()) {
             return Err(refuse("letters must be lower case"));
         }
-        let letters = text
-            .strip_prefix('b')
-            .ok_or_else(|| refuse("it does not start with b"))?;
-        let cid = BASE32_NOPAD
-            .decode(letters.to_ascii_uppercase().as_bytes())
-            .map_err(|_| refuse("it is not base32"))?;
-        let hash = cid
-            .strip_prefix(&CID_PREFIX)
-            .ok_or_else(|| refuse("it is not a raw BLAKE3 CIDv1"))?;
-        let bytes = hash
-            .try_into()
-            .map_err(|_| refuse("the hash is not 32 bytes"))?;
+        let letters = text.strip_prefix('b').ok_or_else(|| refuse("it does not start with b"))?;
+        let cid =
+            BASE32_NOPAD.decode(letters.to_ascii_uppercase().as_bytes()).map_err(|_| refuse("it is not base32"))?;
+        let hash = cid.strip_prefix(&CID_PREFIX).ok_or_else(|| refuse("it is not a raw BLAKE3 CIDv1"))?;
+        let bytes = hash.try_into().map_err(|_| refuse("the hash is not 32 bytes"))?;
         Ok(BlockId(bytes))
     }
 }
@@ -227,9 +212,7 @@ impl FromStr for Ino {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        text.parse()
-            .map(Ino)
-            .map_err(|_| ParseIdError::new("inode number", text, "it is not a 64-bit number"))
+        text.parse().map(Ino).map_err(|_| ParseIdError::new("inode number", text, "it is not a 64-bit number"))
     }
 }
 
@@ -251,11 +234,7 @@ mod tests {
     fn a_cid_of_another_codec_or_case_is_refused() {
         let text = BlockId::of(b"x").to_string();
         assert!(text.to_ascii_uppercase().parse::<BlockId>().is_err());
-        assert!(
-            text.replacen("bafkr4i", "bafyr4i", 1)
-                .parse::<BlockId>()
-                .is_err()
-        );
+        assert!(text.replacen("bafkr4i", "bafyr4i", 1).parse::<BlockId>().is_err());
         assert!(text[1..].parse::<BlockId>().is_err());
         assert!("".parse::<BlockId>().is_err());
         assert!("é".repeat(59).parse::<BlockId>().is_err());

@@ -335,10 +335,7 @@ mod tests {
     #[test]
     fn debug_output_holds_no_secret() {
         assert_eq!(format!("{:?}", MasterKey::generate()), "MasterKey(..)");
-        assert_eq!(
-            format!("{:?}", keys()),
-            format!("VolumeKeys({}, ..)", keys().volume().short())
-        );
+        assert_eq!(format!("{:?}", keys()), format!("VolumeKeys({}, ..)", keys().volume().short()));
     }
 
     #[test]

@@ -30,6 +30,8 @@ mod signature;
 pub mod time;
 pub mod tree;
 pub mod vector;
+#[cfg(test)]
+mod vectors;
 pub mod wrap;
 
 pub use block::{Block, TooLarge, UnverifiedBlock, WrongBytes};
@@ -43,7 +45,10 @@ pub use file_tree::{Extent, FileNode, FileTree, Patch};
 pub use head::{Head, HeadError, HeadFields, HeadKind, HeadStamp, UntrustedHead, head_hash};
 pub use hint::{HintError, dedup_key, open_hint, seal_hint};
 pub use id::{BlockId, DeviceId, Ino, ParseIdError, VolumeId};
-pub use keys::{BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey, volume_id};
+pub use keys::{
+    BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey,
+    volume_id,
+};
 pub use map_tree::MapNode;
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};

@@ -86,7 +86,5 @@ const _: () = {
     assert!(NODE_BYTES_MAX <= CHUNK_BYTES_MAX);
     // A node must be able to hold two of the largest items, or a tree could not branch.
     assert!(2 * (MAP_KEY_BYTES_MAX + MAP_VALUE_BYTES_MAX + 64) <= NODE_BYTES_MAX);
-    assert!(
-        INLINE_BYTES_MAX + SYMLINK_BYTES_MAX + XATTRS_INLINE_BYTES_MAX + 512 <= MAP_VALUE_BYTES_MAX
-    );
+    assert!(INLINE_BYTES_MAX + SYMLINK_BYTES_MAX + XATTRS_INLINE_BYTES_MAX + 512 <= MAP_VALUE_BYTES_MAX);
 };

@@ -31,9 +31,7 @@ impl Ref {
 
     /// Appends the encoded form: id, key, length as `u32`.
     pub fn encode(&self, out: &mut Writer) {
-        out.raw(self.id.as_bytes())
-            .raw(self.key.as_bytes())
-            .u32(self.len);
+        out.raw(self.id.as_bytes()).raw(self.key.as_bytes()).u32(self.len);
     }
 
     /// The encoded form alone.
@@ -67,11 +65,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Ref {
-        Ref {
-            id: BlockId::of(b"sealed"),
-            key: BlockKey::from_bytes([7; 32]),
-            len: 9,
-        }
+        Ref { id: BlockId::of(b"sealed"), key: BlockKey::from_bytes([7; 32]), len: 9 }
     }
 
     #[test]
@@ -86,10 +80,7 @@ mod tests {
     fn a_length_above_the_largest_chunk_is_refused() {
         let mut bytes = sample().to_bytes();
         bytes[64..].copy_from_slice(&(CHUNK_BYTES_MAX as u32 + 1).to_le_bytes());
-        assert!(matches!(
-            Ref::from_bytes(&bytes),
-            Err(DecodeError::AboveBound { .. })
-        ));
+        assert!(matches!(Ref::from_bytes(&bytes), Err(DecodeError::AboveBound { .. })));
     }
 
     #[test]

@@ -112,12 +112,7 @@ pub enum OpenError {
 }
 
 /// Seals a chunk. Equal chunks under one key give equal blocks.
-pub fn seal(
-    key: &ConvergenceKey,
-    kind: Kind,
-    raw: &[u8],
-    compression: Compression,
-) -> Result<Sealed, SealError> {
+pub fn seal(key: &ConvergenceKey, kind: Kind, raw: &[u8], compression: Compression) -> Result<Sealed, SealError> {
     if raw.len() > CHUNK_BYTES_MAX {
         return Err(SealError::TooLong { len: raw.len() });
     }
@@ -131,50 +126,30 @@ pub(crate) fn seal_chunk(key: &ConvergenceKey, mut chunk: Vec<u8>, len: u32) -> 
     let key = BlockKey::from_bytes(*blake3::keyed_hash(key.as_bytes(), &chunk).as_bytes());
     encrypt(&key, &mut chunk);
     let block = Block::seal_bytes(chunk);
-    Sealed {
-        reference: Ref {
-            id: block.id(),
-            key,
-            len,
-        },
-        block,
-    }
+    Sealed { reference: Ref { id: block.id(), key, len }, block }
 }
 
 /// Opens a block with its ref. `kind` is what the caller will take the bytes for.
 pub fn open(reference: &Ref, block: &Block, kind: Kind) -> Result<Bytes, OpenError> {
     let id = block.id();
     if id != reference.id {
-        return Err(OpenError::OtherBlock {
-            wanted: reference.id,
-            found: id,
-        });
+        return Err(OpenError::OtherBlock { wanted: reference.id, found: id });
     }
     let chunk = decrypt(&reference.key, block)?;
     let mut input = Reader::new(&chunk);
     let header = Header::decode(&mut input).map_err(|source| OpenError::Header { id, source })?;
     if header.kind != kind {
-        return Err(OpenError::Kind {
-            id,
-            wanted: kind,
-            found: header.kind,
-        });
+        return Err(OpenError::Kind { id, wanted: kind, found: header.kind });
     }
     let wanted = reference.len;
     if header.raw_len != wanted {
-        return Err(OpenError::RawLength {
-            id,
-            wanted,
-            found: header.raw_len,
-        });
+        return Err(OpenError::RawLength { id, wanted, found: header.raw_len });
     }
     match header.codec {
         // A block is at most 1 MiB, so every length in it fits.
-        Codec::Raw if input.left() != wanted as usize => Err(OpenError::RawLength {
-            id,
-            wanted,
-            found: input.left() as u32,
-        }),
+        Codec::Raw if input.left() != wanted as usize => {
+            Err(OpenError::RawLength { id, wanted, found: input.left() as u32 })
+        }
         Codec::Raw => Ok(Bytes::from(chunk).slice(CHUNK_HEADER_BYTES..)),
         Codec::Zstd => compress::decompress(input.rest(), wanted as usize)
             .map(Bytes::from)
@@ -184,14 +159,7 @@ pub fn open(reference: &Ref, block: &Block, kind: Kind) -> Result<Bytes, OpenErr
 
 /// Appends header and payload to the empty `buffer`, which has room for the raw bytes and the tag.
 fn write_chunk(buffer: &mut Vec<u8>, kind: Kind, raw: &[u8], compression: Compression) {
-    let header = |codec| {
-        Header {
-            kind,
-            codec,
-            raw_len: raw.len() as u32,
-        }
-        .to_bytes()
-    };
+    let header = |codec| Header { kind, codec, raw_len: raw.len() as u32 }.to_bytes();
     buffer.extend_from_slice(&header(Codec::Zstd));
     if compression == Compression::Probe && compress::compress(raw, buffer) {
         // Give back what compression saved, less the tag's room: blocks are kept in caches.
@@ -213,28 +181,17 @@ fn encrypt(key: &BlockKey, buffer: &mut Vec<u8>) {
 fn decrypt(key: &BlockKey, block: &Block) -> Result<Vec<u8>, OpenError> {
     let id = block.id();
     let sealed = block.bytes().as_ref();
-    let refuse = OpenError::Length {
-        id,
-        len: sealed.len(),
-    };
+    let refuse = OpenError::Length { id, len: sealed.len() };
     if sealed.len() > SEALED_BLOCK_BYTES_MAX {
         return Err(refuse);
     }
     let (ciphertext, tag) = sealed.split_last_chunk::<TAG_BYTES>().ok_or(refuse)?;
     if ciphertext.len() < CHUNK_HEADER_BYTES {
-        return Err(OpenError::Length {
-            id,
-            len: sealed.len(),
-        });
+        return Err(OpenError::Length { id, len: sealed.len() });
     }
     let mut chunk = ciphertext.to_vec();
     cipher(key)
-        .decrypt_inout_detached(
-            &Nonce::default(),
-            &[],
-            chunk.as_mut_slice().into(),
-            &Tag::from(*tag),
-        )
+        .decrypt_inout_detached(&Nonce::default(), &[], chunk.as_mut_slice().into(), &Tag::from(*tag))
         .map_err(|_| OpenError::Key { id })?;
     Ok(chunk)
 }
@@ -256,33 +213,19 @@ mod tests {
     }
 
     /// Seals a header and a payload that `seal` would not make, under a ref that claims `len`.
-    fn forged(
-        header: [u8; CHUNK_HEADER_BYTES],
-        payload: &[u8],
-        len: u32,
-    ) -> Result<Bytes, OpenError> {
+    fn forged(header: [u8; CHUNK_HEADER_BYTES], payload: &[u8], len: u32) -> Result<Bytes, OpenError> {
         let sealed = seal_chunk(&key(), [&header, payload].concat(), len);
         open(&sealed.reference, &sealed.block, Kind::Data)
     }
 
     fn header(codec: Codec, raw_len: u32) -> [u8; CHUNK_HEADER_BYTES] {
-        Header {
-            kind: Kind::Data,
-            codec,
-            raw_len,
-        }
-        .to_bytes()
+        Header { kind: Kind::Data, codec, raw_len }.to_bytes()
     }
 
     #[test]
     fn equal_chunks_under_one_key_are_equal_blocks() {
         assert_eq!(sealed(b"chunk").reference, sealed(b"chunk").reference);
-        let other = seal(
-            &ConvergenceKey::from_bytes([8; 32]),
-            Kind::Data,
-            b"chunk",
-            Compression::Never,
-        );
+        let other = seal(&ConvergenceKey::from_bytes([8; 32]), Kind::Data, b"chunk", Compression::Never);
         assert_ne!(other.unwrap().reference.id, sealed(b"chunk").reference.id);
     }
 
@@ -290,24 +233,14 @@ mod tests {
     fn an_incompressible_chunk_grows_by_header_and_tag_and_copies_nothing_later() {
         let raw: Vec<u8> = (0..=255).collect();
         let sealed = seal(&key(), Kind::Data, &raw, Compression::Probe).unwrap();
-        assert_eq!(
-            sealed.block.len(),
-            raw.len() + CHUNK_HEADER_BYTES + TAG_BYTES
-        );
+        assert_eq!(sealed.block.len(), raw.len() + CHUNK_HEADER_BYTES + TAG_BYTES);
     }
 
     #[test]
     fn one_kind_does_not_open_as_another() {
         let sealed = sealed(b"chunk");
         let error = open(&sealed.reference, &sealed.block, Kind::Root).unwrap_err();
-        assert!(matches!(
-            error,
-            OpenError::Kind {
-                wanted: Kind::Root,
-                found: Kind::Data,
-                ..
-            }
-        ));
+        assert!(matches!(error, OpenError::Kind { wanted: Kind::Root, found: Kind::Data, .. }));
     }
 
     #[test]
@@ -315,22 +248,10 @@ mod tests {
         let (one, two) = (sealed(b"one"), sealed(b"two"));
         let other = open(&one.reference, &two.block, Kind::Data).unwrap_err();
         assert!(matches!(other, OpenError::OtherBlock { .. }));
-        let wrong_key = Ref {
-            key: two.reference.key.clone(),
-            ..one.reference.clone()
-        };
-        assert!(matches!(
-            open(&wrong_key, &one.block, Kind::Data),
-            Err(OpenError::Key { .. })
-        ));
-        let wrong_len = Ref {
-            len: 4,
-            ..one.reference
-        };
-        assert!(matches!(
-            open(&wrong_len, &one.block, Kind::Data),
-            Err(OpenError::RawLength { .. })
-        ));
+        let wrong_key = Ref { key: two.reference.key.clone(), ..one.reference.clone() };
+        assert!(matches!(open(&wrong_key, &one.block, Kind::Data), Err(OpenError::Key { .. })));
+        let wrong_len = Ref { len: 4, ..one.reference };
+        assert!(matches!(open(&wrong_len, &one.block, Kind::Data), Err(OpenError::RawLength { .. })));
     }
 
     #[test]
@@ -344,34 +265,17 @@ mod tests {
 
     #[test]
     fn blocks_too_short_or_too_long_are_refused() {
-        for len in [
-            0,
-            CHUNK_HEADER_BYTES + TAG_BYTES - 1,
-            SEALED_BLOCK_BYTES_MAX + 1,
-        ] {
+        for len in [0, CHUNK_HEADER_BYTES + TAG_BYTES - 1, SEALED_BLOCK_BYTES_MAX + 1] {
             let block = Block::seal_bytes(vec![0; len]);
-            let reference = Ref {
-                id: block.id(),
-                key: BlockKey::from_bytes([0; 32]),
-                len: 0,
-            };
+            let reference = Ref { id: block.id(), key: BlockKey::from_bytes([0; 32]), len: 0 };
             let error = open(&reference, &block, Kind::Data).unwrap_err();
-            assert_eq!(
-                error,
-                OpenError::Length {
-                    id: block.id(),
-                    len
-                }
-            );
+            assert_eq!(error, OpenError::Length { id: block.id(), len });
         }
     }
 
     #[test]
     fn a_payload_of_another_length_than_promised_is_refused() {
-        assert_eq!(
-            forged(header(Codec::Raw, 3), b"abc", 3).unwrap(),
-            &b"abc"[..]
-        );
+        assert_eq!(forged(header(Codec::Raw, 3), b"abc", 3).unwrap(), &b"abc"[..]);
         for payload in [&b"ab"[..], b"abcd", b""] {
             let error = forged(header(Codec::Raw, 3), payload, 3).unwrap_err();
             assert!(matches!(error, OpenError::RawLength { .. }), "{payload:?}");
@@ -388,14 +292,8 @@ mod tests {
     #[test]
     fn a_frame_shorter_than_promised_or_no_frame_is_refused() {
         let frame = zstd::bulk::compress(&[0; 999], 1).unwrap();
-        assert!(matches!(
-            forged(header(Codec::Zstd, 1000), &frame, 1000),
-            Err(OpenError::Payload { .. })
-        ));
-        assert!(matches!(
-            forged(header(Codec::Zstd, 4), b"abcd", 4),
-            Err(OpenError::Payload { .. })
-        ));
+        assert!(matches!(forged(header(Codec::Zstd, 1000), &frame, 1000), Err(OpenError::Payload { .. })));
+        assert!(matches!(forged(header(Codec::Zstd, 4), b"abcd", 4), Err(OpenError::Payload { .. })));
     }
 
     #[test]
@@ -403,12 +301,6 @@ mod tests {
         let mut newer = header(Codec::Raw, 3);
         newer[0] = 2;
         let error = forged(newer, b"abc", 3).unwrap_err();
-        assert!(matches!(
-            error,
-            OpenError::Header {
-                source: DecodeError::Version { found: 2, .. },
-                ..
-            }
-        ));
+        assert!(matches!(error, OpenError::Header { source: DecodeError::Version { found: 2, .. }, .. }));
     }
 }

@@ -46,11 +46,8 @@ pub(crate) fn verify(
 ) -> Result<(), SignatureError> {
     let key = VerifyingKey::from_bytes(public).map_err(|_| SignatureError::BadKey)?;
     // Strict: one message of one key has few valid signatures, and weak keys have none.
-    key.verify_strict(
-        &[purpose.name(), message].concat(),
-        &Signature::from_bytes(signature),
-    )
-    .map_err(|_| SignatureError::BadSignature)
+    key.verify_strict(&[purpose.name(), message].concat(), &Signature::from_bytes(signature))
+        .map_err(|_| SignatureError::BadSignature)
 }
 
 #[cfg(test)]
@@ -62,10 +59,7 @@ mod tests {
         let key = SigningKey::from_bytes(&[1; 32]);
         let public = key.verifying_key().to_bytes();
         let signature = sign(&key, Purpose::Head, b"message");
-        assert_eq!(
-            verify(&public, Purpose::Head, b"message", &signature),
-            Ok(())
-        );
+        assert_eq!(verify(&public, Purpose::Head, b"message", &signature), Ok(()));
         let other = verify(&public, Purpose::DeviceCert, b"message", &signature);
         assert_eq!(other, Err(SignatureError::BadSignature));
     }

@@ -25,10 +25,7 @@ impl Timestamp {
 
     /// Reads the encoded form.
     pub fn decode(input: &mut Reader<'_>, what: &'static str) -> Result<Self, DecodeError> {
-        let time = Timestamp {
-            secs: input.i64(what)?,
-            nanos: input.u32(what)?,
-        };
+        let time = Timestamp { secs: input.i64(what)?, nanos: input.u32(what)? };
         time.check(what)?;
         Ok(time)
     }
@@ -45,17 +42,11 @@ mod tests {
 
     #[test]
     fn a_time_before_1970_reads_back() {
-        let time = Timestamp {
-            secs: -1,
-            nanos: 999_999_999,
-        };
+        let time = Timestamp { secs: -1, nanos: 999_999_999 };
         let mut out = Writer::new();
         time.encode(&mut out);
         assert_eq!(out.len(), Timestamp::BYTES);
-        assert_eq!(
-            Timestamp::decode(&mut Reader::new(out.as_slice()), "t").unwrap(),
-            time
-        );
+        assert_eq!(Timestamp::decode(&mut Reader::new(out.as_slice()), "t").unwrap(), time);
     }
 
     #[test]

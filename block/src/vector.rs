@@ -79,16 +79,10 @@ pub(crate) fn decode(input: &mut Reader<'_>) -> Result<Vector, DecodeError> {
 pub(crate) fn check(vector: &[(DeviceId, u64)]) -> Result<(), DecodeError> {
     crate::codec::check_bound("vector", vector.len() as u64, DEVICES_MAX as u64)?;
     if !vector.is_sorted_by(|(a, _), (b, _)| a < b) {
-        return Err(DecodeError::invalid(
-            "vector",
-            "the devices are not sorted, or not unique",
-        ));
+        return Err(DecodeError::invalid("vector", "the devices are not sorted, or not unique"));
     }
     if vector.iter().any(|(_, seq)| *seq == 0 || *seq >= SEQ_LIMIT) {
-        return Err(DecodeError::invalid(
-            "vector",
-            "a sequence number is zero or above the limit",
-        ));
+        return Err(DecodeError::invalid("vector", "a sequence number is zero or above the limit"));
     }
     Ok(())
 }
@@ -100,10 +94,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn vector(entries: &[(u8, u64)]) -> Vector {
-        entries
-            .iter()
-            .map(|(device, seq)| (DeviceId::from_bytes([*device; 32]), *seq))
-            .collect()
+        entries.iter().map(|(device, seq)| (DeviceId::from_bytes([*device; 32]), *seq)).collect()
     }
 
     #[test]
@@ -121,12 +112,7 @@ mod tests {
     #[test]
     fn unsorted_repeated_zero_and_huge_entries_are_refused() {
         assert!(check(&vector(&[(1, 1), (2, 1)])).is_ok());
-        for bad in [
-            &[(2, 1), (1, 1)][..],
-            &[(1, 1), (1, 2)],
-            &[(1, 0)],
-            &[(1, SEQ_LIMIT)],
-        ] {
+        for bad in [&[(2, 1), (1, 1)][..], &[(1, 1), (1, 2)], &[(1, 0)], &[(1, SEQ_LIMIT)]] {
             assert!(check(&vector(bad)).is_err(), "{bad:?}");
         }
     }

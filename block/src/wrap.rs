@@ -44,19 +44,10 @@ pub fn wrap(key: &[u8; 32], purpose: &str, aad: &[u8], plain: &[u8]) -> Vec<u8> 
 }
 
 /// Opens what [`wrap`] sealed with the same key, purpose and associated data.
-pub fn unwrap(
-    key: &[u8; 32],
-    purpose: &str,
-    aad: &[u8],
-    wrapped: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+pub fn unwrap(key: &[u8; 32], purpose: &str, aad: &[u8], wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
     let too_short = UnwrapError::TooShort { len: wrapped.len() };
-    let (nonce, rest) = wrapped
-        .split_first_chunk::<NONCE_BYTES>()
-        .ok_or(too_short)?;
-    let (commitment, rest) = rest
-        .split_first_chunk::<COMMITMENT_BYTES>()
-        .ok_or(too_short)?;
+    let (nonce, rest) = wrapped.split_first_chunk::<NONCE_BYTES>().ok_or(too_short)?;
+    let (commitment, rest) = rest.split_first_chunk::<COMMITMENT_BYTES>().ok_or(too_short)?;
     let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(too_short)?;
     let keys = MessageKeys::derive(key, purpose, aad, nonce);
     if !bool::from(keys.commitment.ct_eq(commitment)) {
@@ -64,12 +55,7 @@ pub fn unwrap(
     }
     let mut plain = Zeroizing::new(ciphertext.to_vec());
     keys.cipher
-        .decrypt_inout_detached(
-            &XNonce::from(*nonce),
-            &[],
-            plain.as_mut_slice().into(),
-            &Tag::from(*tag),
-        )
+        .decrypt_inout_detached(&XNonce::from(*nonce), &[], plain.as_mut_slice().into(), &Tag::from(*tag))
         .map_err(|_| UnwrapError::Damaged)?;
     Ok(plain)
 }
@@ -107,9 +93,7 @@ impl MessageKeys {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(key).update(nonce);
         // The length keeps the purpose apart from what follows it.
-        hasher
-            .update(&(purpose.len() as u64).to_le_bytes())
-            .update(purpose.as_bytes());
+        hasher.update(&(purpose.len() as u64).to_le_bytes()).update(purpose.as_bytes());
         hasher.update(aad);
         let mut output = Zeroizing::new([0; 32 + COMMITMENT_BYTES]);
         hasher.finalize_xof().fill(output.as_mut_slice());
@@ -133,10 +117,7 @@ mod tests {
         for plain in [&b""[..], b"x", &[9; 1000]] {
             let wrapped = wrap(&KEY, "test", b"owner", plain);
             assert_eq!(wrapped.len(), plain.len() + WRAP_BYTES);
-            assert_eq!(
-                unwrap(&KEY, "test", b"owner", &wrapped).unwrap().as_slice(),
-                plain
-            );
+            assert_eq!(unwrap(&KEY, "test", b"owner", &wrapped).unwrap().as_slice(), plain);
         }
     }
 
@@ -155,24 +136,15 @@ mod tests {
         for bit in 0..wrapped.len() * 8 {
             let mut altered = wrapped.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(
-                unwrap(&KEY, "test", b"owner", &altered).is_err(),
-                "bit {bit}"
-            );
+            assert!(unwrap(&KEY, "test", b"owner", &altered).is_err(), "bit {bit}");
         }
         for len in 0..wrapped.len() {
-            assert!(
-                unwrap(&KEY, "test", b"owner", &wrapped[..len]).is_err(),
-                "length {len}"
-            );
+            assert!(unwrap(&KEY, "test", b"owner", &wrapped[..len]).is_err(), "length {len}");
         }
     }
 
     #[test]
     fn the_same_secret_wraps_differently_each_time() {
-        assert_ne!(
-            wrap(&KEY, "test", b"", b"secret"),
-            wrap(&KEY, "test", b"", b"secret")
-        );
+        assert_ne!(wrap(&KEY, "test", b"", b"secret"), wrap(&KEY, "test", b"", b"secret"));
     }
 }

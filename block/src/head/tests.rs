@@ -22,16 +22,9 @@ fn fields() -> HeadFields {
         seq: 1,
         previous: [0; 32],
         vector: vec![(DeviceId::from_bytes([9; 32]), 4)],
-        time: Timestamp {
-            secs: 1_790_000_000,
-            nanos: 5,
-        },
+        time: Timestamp { secs: 1_790_000_000, nanos: 5 },
         delta_upto: 17,
-        root: Ref {
-            id: BlockId::of(b"root"),
-            key: BlockKey::from_bytes([3; 32]),
-            len: 99,
-        },
+        root: Ref { id: BlockId::of(b"root"), key: BlockKey::from_bytes([3; 32]), len: 99 },
         kind: HeadKind::Named,
         label: Some("before the trip".to_owned()),
     }
@@ -51,10 +44,7 @@ fn a_head_verifies_and_says_what_was_signed() {
     let head = verified(signed(fields()).unwrap()).unwrap();
     let wanted = fields();
     assert_eq!((head.seq, head.time, head.delta_upto), (1, wanted.time, 17));
-    assert_eq!(
-        (head.root, head.kind, head.label),
-        (wanted.root, wanted.kind, wanted.label)
-    );
+    assert_eq!((head.root, head.kind, head.label), (wanted.root, wanted.kind, wanted.label));
     assert_eq!(head.device, device().id());
     assert_eq!(seq_of(&head.vector, &device().id()), 1);
     assert_eq!(seq_of(&head.vector, &DeviceId::from_bytes([9; 32])), 4);
@@ -98,16 +88,8 @@ fn a_device_without_a_certificate_or_a_right_signs_nothing() {
     assert!(Head::sign(fields(), &keys(), &stranger, &cert()).is_err());
     let powerless = keys().certify(device().id(), Rights::DELETE_SNAPSHOTS);
     let refused = Head::sign(fields(), &keys(), &device(), &powerless);
-    assert_eq!(
-        refused,
-        Err(HeadError::NoRight {
-            device: device().id()
-        })
-    );
-    let raised = DeviceCert {
-        rights: Rights::WRITE,
-        ..powerless
-    };
+    assert_eq!(refused, Err(HeadError::NoRight { device: device().id() }));
+    let raised = DeviceCert { rights: Rights::WRITE, ..powerless };
     let refused = Head::sign(fields(), &keys(), &device(), &raised);
     assert!(matches!(refused, Err(HeadError::Certificate { .. })));
 }
@@ -126,51 +108,19 @@ fn what_no_reader_would_take_is_not_signed() {
     let chained = head_hash(b"a head");
     let refused = [
         HeadFields { seq: 0, ..fields() },
-        HeadFields {
-            seq: SEQ_LIMIT,
-            previous: chained,
-            ..fields()
-        },
+        HeadFields { seq: SEQ_LIMIT, previous: chained, ..fields() },
         HeadFields { seq: 2, ..fields() },
-        HeadFields {
-            previous: chained,
-            ..fields()
-        },
-        HeadFields {
-            delta_upto: SEQ_LIMIT,
-            ..fields()
-        },
-        HeadFields {
-            label: Some("a\nb".to_owned()),
-            ..fields()
-        },
-        HeadFields {
-            label: Some(String::new()),
-            ..fields()
-        },
-        HeadFields {
-            label: Some("x".repeat(LABEL_BYTES_MAX + 1)),
-            ..fields()
-        },
-        HeadFields {
-            time: Timestamp {
-                secs: 0,
-                nanos: 1_000_000_000,
-            },
-            ..fields()
-        },
+        HeadFields { previous: chained, ..fields() },
+        HeadFields { delta_upto: SEQ_LIMIT, ..fields() },
+        HeadFields { label: Some("a\nb".to_owned()), ..fields() },
+        HeadFields { label: Some(String::new()), ..fields() },
+        HeadFields { label: Some("x".repeat(LABEL_BYTES_MAX + 1)), ..fields() },
+        HeadFields { time: Timestamp { secs: 0, nanos: 1_000_000_000 }, ..fields() },
     ];
     for fields in refused {
         assert!(signed(fields.clone()).is_err(), "{fields:?}");
     }
-    assert!(
-        signed(HeadFields {
-            seq: 2,
-            previous: chained,
-            ..fields()
-        })
-        .is_ok()
-    );
+    assert!(signed(HeadFields { seq: 2, previous: chained, ..fields() }).is_ok());
 }
 
 #[test]
@@ -181,21 +131,12 @@ fn a_full_vector_and_a_longest_label_fit() {
         (DeviceId::from_bytes(id), SEQ_LIMIT - 1)
     });
     let label = Some("x".repeat(LABEL_BYTES_MAX));
-    let bytes = signed(HeadFields {
-        vector: others.collect(),
-        label,
-        ..fields()
-    })
-    .unwrap();
+    let bytes = signed(HeadFields { vector: others.collect(), label, ..fields() }).unwrap();
     assert_eq!(verified(bytes).unwrap().vector.len(), DEVICES_MAX);
 }
 
 #[test]
 fn the_length_of_a_short_label_does_not_show() {
-    let without = signed(HeadFields {
-        label: None,
-        ..fields()
-    })
-    .unwrap();
+    let without = signed(HeadFields { label: None, ..fields() }).unwrap();
     assert_eq!(signed(fields()).unwrap().len(), without.len());
 }
