@@ -1,0 +1,448 @@
+//! The table of routes: what is asked and what is answered, in one place for both ends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::Name;
+
+/// Says which version answers.
+pub(crate) const VERSION_HEADER: &str = "x-cairn-version";
+
+macro_rules! routes {
+    ($($(#[$doc:meta])* $name:ident = $path:literal,)*) => {
+        /// Everything a node can be asked. All are POST with a JSON body.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Route {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Route {
+            /// Every route.
+            #[cfg(test)]
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its path.
+            pub(crate) fn path(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("/v1/", $path),)*
+                }
+            }
+        }
+    };
+}
+
+routes! {
+    /// [`Nothing`] → [`Status`].
+    Status = "status",
+    /// [`Nothing`] → [`Nothing`], and the node ends.
+    Down = "down",
+    /// [`MountOrder`] → [`Mounted`].
+    Mount = "mount",
+    /// [`UmountOrder`] → [`Nothing`].
+    Umount = "umount",
+    /// [`PutQuestion`] → events, ending with [`crate::transfer::CopyReport`].
+    Put = "put",
+    /// [`GetQuestion`] → events, ending with [`crate::transfer::CopyReport`].
+    Get = "get",
+    /// [`ListQuestion`] → events of [`Entry`], ending with [`Nothing`].
+    List = "ls",
+    /// [`CatQuestion`] → raw bytes.
+    Cat = "cat",
+    /// [`SnapshotQuestion`] → [`Snapshot`].
+    Snapshot = "snapshot",
+    /// [`HistoryQuestion`] → events of [`Snapshot`] or [`Revision`], ending with [`Nothing`].
+    History = "history",
+    /// [`DiffQuestion`] → events of [`Change`], ending with [`Nothing`].
+    Diff = "diff",
+    /// [`RestoreQuestion`] → [`Restored`].
+    Restore = "restore",
+    /// [`VolumeQuestion`] → [`Restored`].
+    Undo = "undo",
+    /// [`CheckQuestion`] → events of [`Finding`], ending with [`CheckReport`].
+    Check = "check",
+    /// [`GcQuestion`] → events, ending with [`GcReport`].
+    Gc = "gc",
+    /// [`Target`] → [`Why`].
+    Why = "why",
+    /// [`DebugQuestion`] → a JSON value that is for reading, not for programs.
+    Debug = "debug",
+}
+
+/// Nothing more to say.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Nothing {}
+
+/// A path of a volume as it was typed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Target {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// In the volume from its root; or on the disk, absolute, and below a mount of it.
+    pub(crate) path: Name,
+    /// Where it was typed: a relative path that was typed below a mount is meant from there.
+    pub(crate) directory: Name,
+    /// The snapshot to look into; `None` is now.
+    pub(crate) at: Option<String>,
+}
+
+/// See [`Route::Status`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// `ready`, or a word for what is wrong.
+    pub(crate) state: String,
+    /// The node's version.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Since when it runs.
+    pub(crate) uptime_seconds: u64,
+    /// Its own memory.
+    pub(crate) resident_bytes: u64,
+    /// Who it is.
+    pub(crate) device: String,
+    /// Where its key and store are.
+    pub(crate) data_dir: Name,
+    /// What is mounted.
+    pub(crate) mounts: Vec<Mounted>,
+    /// The volumes it knows.
+    pub(crate) volumes: Vec<VolumeStatus>,
+    /// Its store.
+    pub(crate) store: StoreStatus,
+}
+
+/// One volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VolumeStatus {
+    /// Its name; `None` for one that the store holds and whose name this node doesn't know.
+    pub(crate) name: Option<String>,
+    /// Its id.
+    pub(crate) id: String,
+    /// Whether this node has it open.
+    pub(crate) open: bool,
+}
+
+/// The store.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct StoreStatus {
+    /// A word: `healthy`, `damaged`, `failing`, `full`, `read-only`.
+    pub(crate) state: String,
+    /// Why it isn't healthy.
+    pub(crate) reasons: Vec<String>,
+    /// Blocks in it.
+    pub(crate) blocks: u64,
+    /// Bytes of its log on the disk.
+    pub(crate) log_bytes: u64,
+    /// Bytes of the blocks in it, live and dead.
+    pub(crate) block_bytes: u64,
+    /// Files that the log is cut into.
+    pub(crate) segments: u64,
+    /// Bytes free on its disk.
+    pub(crate) disk_free_bytes: u64,
+    /// The ceiling, where there is one.
+    pub(crate) quota_bytes: Option<u64>,
+}
+
+/// See [`Route::Mount`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MountOrder {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Where, absolute.
+    pub(crate) mount_point: Name,
+    /// Whether other users may use it.
+    pub(crate) allow_other: bool,
+    /// Whether nothing may be changed through it.
+    pub(crate) read_only: bool,
+}
+
+/// A mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mounted {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Where.
+    pub(crate) mount_point: Name,
+    /// Whether it was there before.
+    #[serde(default)]
+    pub(crate) already: bool,
+}
+
+/// See [`Route::Umount`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct UmountOrder {
+    /// Where, absolute; `None` unmounts all.
+    pub(crate) mount_point: Option<Name>,
+}
+
+/// See [`Route::Put`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PutQuestion {
+    /// Absolute paths on the disk.
+    pub(crate) sources: Vec<Name>,
+    /// Where to.
+    pub(crate) target: Target,
+    /// Files at the same time.
+    pub(crate) workers: usize,
+}
+
+/// See [`Route::Get`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct GetQuestion {
+    /// What.
+    pub(crate) sources: Vec<Target>,
+    /// An absolute path on the disk.
+    pub(crate) target: Name,
+    /// Files at the same time.
+    pub(crate) workers: usize,
+}
+
+/// See [`Route::List`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ListQuestion {
+    /// What.
+    pub(crate) target: Target,
+    /// Everything below it as well.
+    pub(crate) recursive: bool,
+}
+
+/// One entry of a listing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// From the directory that was listed.
+    pub(crate) path: Name,
+    /// `file`, `directory`, `symlink`, `fifo`, `socket`, `char` or `block`.
+    pub(crate) kind: String,
+    /// Permission bits.
+    pub(crate) mode: u16,
+    /// Names it has.
+    pub(crate) links: u32,
+    /// Owner.
+    pub(crate) uid: u32,
+    /// Group.
+    pub(crate) gid: u32,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Last change, seconds since 1970.
+    pub(crate) modified: i64,
+    /// And nanoseconds.
+    pub(crate) modified_nanos: u32,
+    /// Inode number.
+    pub(crate) inode: u64,
+    /// Where a symbolic link leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) target: Option<Name>,
+}
+
+/// See [`Route::Cat`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CatQuestion {
+    /// What.
+    pub(crate) target: Target,
+    /// From where on; a client that lost the connection goes on from what it has.
+    pub(crate) offset: u64,
+}
+
+/// See [`Route::Undo`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct VolumeQuestion {
+    /// The volume's name.
+    pub(crate) volume: String,
+}
+
+/// See [`Route::Snapshot`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct SnapshotQuestion {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// What to call it.
+    pub(crate) label: Option<String>,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// What to type for it: `PATH@NAME`.
+    pub(crate) name: String,
+    /// When, seconds since 1970.
+    pub(crate) time: i64,
+    /// Its number on its device.
+    pub(crate) number: u64,
+    /// The device that made it.
+    pub(crate) device: String,
+    /// What it was called.
+    pub(crate) label: Option<String>,
+}
+
+/// See [`Route::History`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct HistoryQuestion {
+    /// The path, or the root for the volume itself.
+    pub(crate) target: Target,
+    /// The newest so many.
+    pub(crate) limit: usize,
+}
+
+/// One state of a path in the history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Revision {
+    /// The first snapshot that has it.
+    pub(crate) snapshot: Snapshot,
+    /// `added`, `changed` or `removed`.
+    pub(crate) change: String,
+    /// Bytes, where it is there.
+    pub(crate) size: Option<u64>,
+}
+
+/// See [`Route::Diff`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DiffQuestion {
+    /// Where to look, with the older state in `at`.
+    pub(crate) from: Target,
+    /// The newer snapshot; `None` is now.
+    pub(crate) to: Option<String>,
+}
+
+/// One difference.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// `added`, `removed`, `changed` or `attributes`.
+    pub(crate) change: String,
+    /// What, from the root of the volume.
+    pub(crate) path: Name,
+    /// Bytes before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size_before: Option<u64>,
+    /// Bytes after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size_after: Option<u64>,
+}
+
+/// See [`Route::Restore`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RestoreQuestion {
+    /// What, with the snapshot it is taken from in `at`.
+    pub(crate) from: Target,
+    /// Where to; `None` is where it was.
+    pub(crate) to: Option<Target>,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    /// The state it came from.
+    pub(crate) from: Snapshot,
+    /// Takes this back.
+    pub(crate) before: Option<Snapshot>,
+}
+
+/// See [`Route::Check`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CheckQuestion {
+    /// Read and verify every byte, not only the trees.
+    pub(crate) data: bool,
+    /// Mend what can be mended.
+    pub(crate) repair: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Finding {
+    /// Whether it costs data.
+    pub(crate) severity: String,
+    /// What, in words.
+    pub(crate) what: String,
+    /// The volume, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) volume: Option<String>,
+    /// The path, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) path: Option<Name>,
+    /// The block, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) block: Option<String>,
+}
+
+/// What a check did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct CheckReport {
+    /// Volumes that were walked.
+    pub(crate) volumes: u64,
+    /// Files and directories in them.
+    pub(crate) entries: u64,
+    /// Blocks that were verified.
+    pub(crate) blocks: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Things that are wrong.
+    pub(crate) findings: u64,
+    /// Of those, mended now.
+    pub(crate) repaired: u64,
+}
+
+/// See [`Route::Gc`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct GcQuestion {
+    /// Only count.
+    pub(crate) dry_run: bool,
+}
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct GcReport {
+    /// Whether nothing was removed.
+    pub(crate) dry_run: bool,
+    /// Snapshots that the thinning policy let go.
+    pub(crate) snapshots_dropped: u64,
+    /// Blocks that are needed.
+    pub(crate) blocks_kept: u64,
+    /// Their bytes.
+    pub(crate) bytes_kept: u64,
+    /// Blocks that went, or would go.
+    pub(crate) blocks_removed: u64,
+    /// Their bytes.
+    pub(crate) bytes_removed: u64,
+}
+
+/// Where a file's bytes are and how safe they are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Why {
+    /// The path, from the root of its volume.
+    pub(crate) path: Name,
+    /// `here`, `unsaved`, `damaged`, `missing`.
+    pub(crate) state: String,
+    /// What that means, in words.
+    pub(crate) meaning: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Bytes that aren't holes.
+    pub(crate) allocated: u64,
+    /// Blocks that its contents are made of.
+    pub(crate) blocks: u64,
+    /// Of those, in this node's store.
+    pub(crate) blocks_here: u64,
+    /// Blocks that can't be read.
+    pub(crate) damaged: Vec<String>,
+    /// How many machines may be lost before the file is.
+    pub(crate) survives_losses: u32,
+}
+
+/// See [`Route::Debug`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct DebugQuestion {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// `heads`, `deltas`, `store`, or a block's id.
+    pub(crate) what: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_have_paths_of_their_own() {
+        let mut paths: Vec<_> = Route::ALL.iter().map(|route| route.path()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        assert_eq!(paths.len(), Route::ALL.len());
+    }
+}

@@ -1,0 +1,159 @@
+//! The node: the process that holds the keys, the store and the mounts.
+//!
+//! Start: key file, store (its lock makes this the only node on it), socket, and only then whatever was asked. End, in this
+//! order: no new questions, mounts go, volumes write their last head, the store closes, the socket goes. A node that
+//! nobody asks and that mounts nothing ends by itself; so does one that is told to.
+//!
+//! [`open`] makes a [`Node`] from the settings; [`mounts`], [`content`], [`history`], [`care`] and [`status`] answer one
+//! family of routes each; [`lifecycle`] is how a command starts one in the background.
+
+pub(crate) mod care;
+pub(crate) mod content;
+pub(crate) mod durable;
+pub(crate) mod harden;
+pub(crate) mod history;
+pub(crate) mod keyfile;
+pub(crate) mod layout;
+pub(crate) mod lifecycle;
+pub(crate) mod log;
+mod mounts;
+mod open;
+pub(crate) mod passphrase;
+mod paths;
+pub(crate) mod phrase;
+mod status;
+mod volumes;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::Settings;
+use crate::control::server;
+use crate::control::socket::SocketPlace;
+use crate::errors::{Failure, Kind, Outcome};
+use layout::DataDir;
+pub(crate) use open::Node;
+use passphrase::Passphrase;
+
+/// Dispatch, sockets and timers; everything that waits for the disk runs elsewhere.
+const RUNTIME_WORKERS: usize = 2;
+/// Threads for operations that wait for the disk: each control operation, with room for their ends.
+const BLOCKING_THREADS_MAX: usize = 32;
+/// How long open answers may take after the node was told to end.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the node looks whether anybody still needs it.
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+/// How long a node that was told to end may take: flushing the memory it may hold to a slow disk.
+const GONE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs a node until it is told to end. `on_ready` is called once it answers; its failure ends the node.
+pub(crate) fn run(
+    settings: &Settings,
+    passphrase: Option<&Passphrase>,
+    on_ready: impl FnOnce(&Node) -> Outcome<()>,
+) -> Outcome<()> {
+    harden::raise_open_files();
+    let (end, ended) = watch::channel(false);
+    let node = Arc::new(open::open(settings, passphrase, end)?);
+    let served = serve(&node, settings, ended, on_ready);
+    let closed = node.close();
+    DataDir::at(&settings.data_dir).socket().remove();
+    tracing::info!("the node has ended");
+    served.and(closed)
+}
+
+fn serve(
+    node: &Arc<Node>,
+    settings: &Settings,
+    ended: watch::Receiver<bool>,
+    on_ready: impl FnOnce(&Node) -> Outcome<()>,
+) -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?;
+    let socket = DataDir::at(&settings.data_dir).socket();
+    let server = runtime.block_on(listen(node.clone(), &socket, ended.clone()))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "the node answers");
+    let ready = on_ready(node);
+    if ready.is_ok() {
+        runtime.block_on(until_end(node, settings.idle_exit, ended));
+    }
+    node.tell_to_end();
+    runtime.block_on(async {
+        if tokio::time::timeout(END_TIMEOUT, server).await.is_err() {
+            tracing::warn!("some answers were cut off at the end");
+        }
+    });
+    // Operations that don't notice their client leaving in time are abandoned with the process.
+    runtime.shutdown_timeout(END_TIMEOUT);
+    ready
+}
+
+async fn listen(
+    node: Arc<Node>,
+    socket: &SocketPlace,
+    mut ended: watch::Receiver<bool>,
+) -> Outcome<tokio::task::JoinHandle<std::io::Result<()>>> {
+    let listener = socket.listen()?;
+    let end = async move {
+        // The sender lives in the node, which outlives the server.
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    Ok(tokio::spawn(server::run(node, listener, end)))
+}
+
+/// Comes back when the node was told to end, got a signal, or has been of no use for long enough.
+async fn until_end(node: &Node, idle_exit: Option<Duration>, mut ended: watch::Receiver<bool>) {
+    let signals = || {
+        Ok::<_, std::io::Error>([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ])
+    };
+    let mut signals = match signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("signals can't be waited for: {error}");
+            return;
+        }
+    };
+    let [interrupt, terminate, hangup] = &mut signals;
+    tokio::select! {
+        _ = ended.wait_for(|ended| *ended) => tracing::info!("told to end"),
+        _ = interrupt.recv() => tracing::info!("interrupted"),
+        _ = terminate.recv() => tracing::info!("terminated"),
+        _ = hangup.recv() => tracing::info!("the terminal is gone"),
+        () = until_idle(node, idle_exit) => tracing::info!("nobody needs this node any more"),
+    }
+}
+
+async fn until_idle(node: &Node, idle_exit: Option<Duration>) {
+    let Some(idle_exit) = idle_exit else { return std::future::pending().await };
+    let mut since = Instant::now();
+    loop {
+        tokio::time::sleep(IDLE_LOOK.min(idle_exit)).await;
+        if node.is_needed() {
+            since = Instant::now();
+        } else if since.elapsed() >= idle_exit {
+            return;
+        }
+    }
+}
+
+/// Waits until no node answers for this data directory.
+pub(crate) fn wait_until_gone(data_dir: &DataDir) -> Outcome<()> {
+    let deadline = Instant::now() + GONE_TIMEOUT;
+    while data_dir.socket().path().exists() {
+        if Instant::now() > deadline {
+            return Err(Failure::new(Kind::Busy, "the node is still ending").hint("its log says what it waits for"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}

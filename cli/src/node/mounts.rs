@@ -1,0 +1,154 @@
+//! The mounts of a node.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use cairn_fs::mount::{Mount, MountOptions};
+
+use super::open::{Node, lock};
+use crate::control::routes::{MountOrder, Mounted, Nothing, UmountOrder};
+use crate::errors::{Failure, Kind, Outcome};
+use crate::text::Name;
+
+/// What is mounted now.
+#[derive(Default)]
+pub(super) struct Mounts(Mutex<Vec<LiveMount>>);
+
+struct LiveMount {
+    volume: String,
+    mount: Mount,
+}
+
+impl Mounts {
+    /// Whether there are none. One that somebody unmounted from outside is none.
+    pub(super) fn is_empty(&self) -> bool {
+        !lock(&self.0).iter().any(|live| live.mount.is_live())
+    }
+
+    /// All of them.
+    pub(super) fn list(&self) -> Vec<Mounted> {
+        let live = lock(&self.0);
+        live.iter().filter(|live| live.mount.is_live()).map(|live| live.mounted(true)).collect()
+    }
+
+    /// Where they are.
+    pub(super) fn places(&self) -> Vec<(String, PathBuf)> {
+        let live = lock(&self.0);
+        live.iter()
+            .filter(|live| live.mount.is_live())
+            .map(|live| (live.volume.clone(), live.mount.path().to_owned()))
+            .collect()
+    }
+
+    /// Kernel caches to be told about changes that don't come through a mount.
+    pub(super) fn invalidators(&self, volume: &str) -> Vec<cairn_fs::mount::Invalidator> {
+        let live = lock(&self.0);
+        live.iter()
+            .filter(|live| live.volume == volume && live.mount.is_live())
+            .map(|live| live.mount.invalidator())
+            .collect()
+    }
+
+    /// Unmounts everything; tries all and returns the first failure.
+    pub(super) fn unmount_all(&self) -> Outcome<()> {
+        let all = std::mem::take(&mut *lock(&self.0));
+        all.into_iter().map(LiveMount::unmount).fold(Ok(()), Result::and)
+    }
+
+    fn take(&self, place: &Path) -> Option<LiveMount> {
+        let mut live = lock(&self.0);
+        let index = live.iter().position(|live| live.mount.path() == place)?;
+        Some(live.remove(index))
+    }
+}
+
+impl LiveMount {
+    fn mounted(&self, already: bool) -> Mounted {
+        Mounted { volume: self.volume.clone(), mount_point: Name::from(self.mount.path()), already }
+    }
+
+    fn unmount(self) -> Outcome<()> {
+        let place = self.mount.path().to_owned();
+        let unmounted = self.mount.unmount();
+        if unmounted.busy || unmounted.aborted || unmounted.stuck > 0 {
+            tracing::warn!(?unmounted, "unmounted from under programs that used it");
+        }
+        unmounted
+            .synced
+            .map_err(|error| Failure::from(error).while_(format!("saving what was written to {}", place.display())))
+    }
+}
+
+impl Node {
+    /// Mounts a volume; one that is there already is no failure.
+    pub(crate) fn mount(&self, order: MountOrder) -> Outcome<Mounted> {
+        let place = order.mount_point.to_path();
+        let canonical = place.canonicalize().unwrap_or_else(|_| place.clone());
+        let mut live = lock(&self.mounts.0);
+        // What was unmounted from outside is cleared away, whether this mount replaces it or not.
+        live.retain(|live| live.mount.is_live());
+        if let Some(there) = live.iter().find(|live| live.mount.path() == canonical) {
+            if there.volume == order.volume {
+                return Ok(there.mounted(true));
+            }
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{} is mounted at {} already", there.volume, place.display()),
+            )
+            .hint(format!("`cairn umount {}` first", crate::text::shell_quoted(&place))));
+        }
+        let volume = self.volume(&order.volume)?;
+        make_mount_point(&place)?;
+        let mut options = MountOptions::new(format!("cairn:{}", order.volume));
+        options.read_only = order.read_only;
+        options.allow_other |= order.allow_other;
+        let mount = Mount::start(volume, &place, &self.guarded(), &options)?;
+        tracing::info!(volume = order.volume, "mounted");
+        let mounted = LiveMount { volume: order.volume, mount };
+        let answer = mounted.mounted(false);
+        live.push(mounted);
+        Ok(answer)
+    }
+
+    /// Unmounts one or all.
+    pub(crate) fn umount(&self, order: UmountOrder) -> Outcome<Nothing> {
+        let Some(mount_point) = order.mount_point else {
+            self.mounts.unmount_all()?;
+            return Ok(Nothing {});
+        };
+        let place = mount_point.to_path();
+        // Canonical without touching the mount itself, which may be stuck: only what is above it is looked at.
+        let canonical = match (place.parent().map(Path::canonicalize), place.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => place.clone(),
+        };
+        let live = self.mounts.take(&canonical).or_else(|| self.mounts.take(&place));
+        live.map_or_else(
+            || {
+                Err(Failure::new(Kind::NotFound, format!("nothing of this node is mounted at {}", place.display()))
+                    .hint("`cairn status` lists the mounts"))
+            },
+            LiveMount::unmount,
+        )?;
+        Ok(Nothing {})
+    }
+
+    /// Keeps a volume for the whole of an operation together with the kernel caches that have to hear of it.
+    pub(super) fn settle(&self, volume: &str) {
+        for invalidator in self.mounts.invalidators(volume) {
+            invalidator.settle();
+        }
+    }
+}
+
+/// A mount point in a directory that is there is made; more than one level is more likely a typo.
+fn make_mount_point(place: &Path) -> Outcome<()> {
+    match std::fs::create_dir(place) {
+        // Whatever is wrong with what is there, mounting says it better.
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::from(error)
+            .while_(format!("making the mount point {}", place.display()))
+            .hint("make the directory above it first")),
+        Err(_) => Ok(()),
+    }
+}

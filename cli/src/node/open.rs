@@ -1,0 +1,203 @@
+//! Opening a node: key, store, volumes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
+use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
+use cairn_store::disk::{DiskOptions, DiskStore};
+use tokio::sync::watch;
+
+use super::durable::Existing;
+use super::keyfile::{KeyFile, NodeKeys};
+use super::layout::DataDir;
+use super::mounts::Mounts;
+use super::passphrase::Passphrase;
+use super::volumes::VolumeNames;
+use crate::config::Settings;
+use crate::control::routes::Nothing;
+use crate::errors::{Failure, Kind, Outcome};
+
+/// A running node.
+pub(crate) struct Node {
+    pub(super) data_dir: DataDir,
+    pub(super) quota: Option<u64>,
+    pub(super) keys: NodeKeys,
+    pub(super) store: Arc<DiskStore>,
+    names: Mutex<VolumeNames>,
+    volumes: Mutex<BTreeMap<String, Arc<Volume>>>,
+    pub(super) mounts: Mounts,
+    pub(super) started: Instant,
+    end: watch::Sender<bool>,
+    /// Shared by everything that is under way.
+    busy: Arc<()>,
+}
+
+/// Held while something is under way.
+pub(crate) type Busy = Arc<()>;
+
+/// Opens the node of the settings; makes a key and an empty store where there is nothing.
+pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: watch::Sender<bool>) -> Outcome<Node> {
+    let data_dir = DataDir::at(&settings.data_dir);
+    data_dir.create()?;
+    let keys = open_keys(&data_dir, passphrase)?;
+    let options = DiskOptions { quota_bytes: settings.quota, ..DiskOptions::default() };
+    let store = DiskStore::open(&data_dir.store(), options)?;
+    let names = VolumeNames::open(&data_dir.volumes_file(), &keys.master)?;
+    Ok(Node {
+        data_dir,
+        quota: settings.quota,
+        keys,
+        store: Arc::new(store),
+        names: Mutex::new(names),
+        volumes: Mutex::default(),
+        mounts: Mounts::default(),
+        started: Instant::now(),
+        end,
+        busy: Arc::default(),
+    })
+}
+
+/// The key of the file, or a new one on the first use. A store without its key is not a first use.
+fn open_keys(data_dir: &DataDir, passphrase: Option<&Passphrase>) -> Outcome<NodeKeys> {
+    let path = data_dir.key_file();
+    if let Some(file) = KeyFile::read(&path)? {
+        return Ok(file.unlock(passphrase)?);
+    }
+    if data_dir.store().exists() {
+        return Err(Failure::new(
+            Kind::Denied,
+            format!("there is a store in {} and no key to it", data_dir.path().display()),
+        )
+        .hint("`cairn key restore` makes the key again from the 24 words"));
+    }
+    let keys = NodeKeys::generate();
+    KeyFile::write(&path, &keys, None, Existing::Keep)?;
+    tracing::info!("a new key was made");
+    Ok(keys)
+}
+
+impl Node {
+    /// Marks something as under way until what is returned is dropped.
+    pub(crate) fn busy(&self) -> Busy {
+        self.busy.clone()
+    }
+
+    /// Whether anything is mounted or under way.
+    pub(super) fn is_needed(&self) -> bool {
+        Arc::strong_count(&self.busy) > 1 || !self.mounts.is_empty()
+    }
+
+    /// Answers "down".
+    pub(crate) fn end(&self) -> Outcome<Nothing> {
+        self.tell_to_end();
+        Ok(Nothing {})
+    }
+
+    /// Makes [`super::run`] come to its end.
+    pub(super) fn tell_to_end(&self) {
+        self.end.send_replace(true);
+    }
+
+    /// The volume of this name, opened or made where it isn't open. A new name is remembered before it is used.
+    pub(super) fn volume(&self, name: &str) -> Outcome<Arc<Volume>> {
+        let mut volumes = lock(&self.volumes);
+        if let Some(volume) = volumes.get(name) {
+            return Ok(volume.clone());
+        }
+        if !crate::config::is_volume_name(name) {
+            return Err(Failure::new(Kind::Usage, format!("`{name}` can't be a volume's name")));
+        }
+        lock(&self.names).add(name)?;
+        let volume = Volume::open(VolumeConfig {
+            keys: self.volume_keys(name),
+            device: DeviceKey::from_bytes(self.keys.device.as_bytes()),
+            store: self.store.clone(),
+            heads: self.store.clone(),
+            hints: self.store.clone(),
+            options: self.volume_options(),
+        })
+        .map_err(|error| Failure::from(error).while_(format!("opening the volume {name}")))?;
+        volumes.insert(name.to_owned(), volume.clone());
+        Ok(volume)
+    }
+
+    /// A volume that is there already: looking must not make one.
+    pub(super) fn existing_volume(&self, name: &str) -> Outcome<Arc<Volume>> {
+        let default = Settings::VOLUME_DEFAULT;
+        if name != default && !self.volume_names().iter().any(|known| known == name) {
+            let id = self.volume_keys(name).volume();
+            if !self.store_volumes()?.contains(&id) {
+                return Err(Failure::new(Kind::NotFound, format!("there is no volume {name}"))
+                    .hint("`cairn status` lists them; `cairn mount NAME DIRECTORY` makes one"));
+            }
+        }
+        self.volume(name)
+    }
+
+    fn volume_keys(&self, name: &str) -> VolumeKeys {
+        VolumeKeys::derive(&self.keys.master, name.as_bytes())
+    }
+
+    fn volume_options(&self) -> VolumeOptions {
+        let store = Arc::downgrade(&self.store);
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let (directory, quota) = (self.data_dir.store(), self.quota);
+        let space = move || store.upgrade().and_then(|store| space(&store, &directory, quota));
+        VolumeOptions { owner, space: Arc::new(space), ..VolumeOptions::default() }
+    }
+
+    /// The names that are known.
+    pub(super) fn volume_names(&self) -> Vec<String> {
+        lock(&self.names).iter().map(str::to_owned).collect()
+    }
+
+    /// The id of a name.
+    pub(super) fn volume_id(&self, name: &str) -> VolumeId {
+        self.volume_keys(name).volume()
+    }
+
+    /// Whether the volume is open.
+    pub(super) fn is_open(&self, name: &str) -> bool {
+        lock(&self.volumes).contains_key(name)
+    }
+
+    /// The volumes that the store holds, known by name or not.
+    pub(super) fn store_volumes(&self) -> Outcome<Vec<VolumeId>> {
+        use cairn_store::HeadStore;
+        Ok(self.store.volumes()?)
+    }
+
+    /// Unmounts everything and closes every volume. Everything is tried; the first failure is returned.
+    pub(super) fn close(&self) -> Outcome<()> {
+        let unmounted = self.mounts.unmount_all();
+        let volumes = std::mem::take(&mut *lock(&self.volumes));
+        let closed = volumes.into_iter().map(|(name, volume)| {
+            volume.close().map_err(|error| Failure::from(error).while_(format!("closing the volume {name}")))
+        });
+        // `fold` and not `collect`: a volume that can't be closed doesn't keep the others open.
+        closed.fold(unmounted, |outcome, closed| outcome.and(closed))
+    }
+
+    /// Directories that must neither be mounted on nor copied into the node itself.
+    pub(super) fn guarded(&self) -> Vec<PathBuf> {
+        vec![self.data_dir.path().to_owned()]
+    }
+}
+
+/// What `df` shows: the quota or the disk.
+fn space(store: &DiskStore, directory: &std::path::Path, quota: Option<u64>) -> Option<Space> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Some(match quota {
+        None => Space { total: disk.f_blocks.saturating_mul(disk.f_frsize), free },
+        Some(quota) => Space { total: quota, free: quota.saturating_sub(store.stats().log_bytes).min(free) },
+    })
+}
+
+/// Locks; what a panic left is whole, as every change under these locks is one assignment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,101 @@
+//! What a path means: in the volume, or below a mount of it, now or in a snapshot.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cairn_fs::Volume;
+
+use super::history;
+use super::open::Node;
+use crate::control::routes::Target;
+use crate::errors::{Failure, Kind, Outcome};
+use crate::text::{Name, shown};
+use crate::transfer::tree;
+
+/// Where the snapshots are in a volume.
+pub(super) const SNAPSHOTS: &[u8] = b".snapshots";
+
+/// A path that was found out about.
+pub(super) struct Place {
+    /// The volume's name.
+    pub(super) volume_name: String,
+    /// The volume.
+    pub(super) volume: Arc<Volume>,
+    /// From the root of the volume as it is now.
+    pub(super) path: Vec<u8>,
+    /// The snapshot's name, where it is in one.
+    pub(super) snapshot: Option<String>,
+}
+
+impl Place {
+    /// From the root of the volume, with the way into the snapshot where it is in one.
+    pub(super) fn full_path(&self) -> Vec<u8> {
+        match &self.snapshot {
+            None => self.path.clone(),
+            Some(snapshot) => [b"/", SNAPSHOTS, b"/", snapshot.as_bytes(), self.path.as_slice()].concat(),
+        }
+    }
+}
+
+impl Node {
+    /// Finds out what was typed. `PATH@SNAPSHOT` is taken apart only where nothing has the whole as its name.
+    pub(super) fn place(&self, target: &Target) -> Outcome<Place> {
+        let (volume_name, path) = self.volume_path(target);
+        let volume = self.existing_volume(&volume_name)?;
+        let place = |path: Vec<u8>, snapshot| Place {
+            volume_name: volume_name.clone(),
+            volume: volume.clone(),
+            path,
+            snapshot,
+        };
+        if let Some(at) = &target.at {
+            return Ok(place(path, Some(history::name(&history::find(&volume, at)?))));
+        }
+        if let Some(cut) = path.iter().rposition(|byte| *byte == b'@') {
+            if tree::find(volume.as_ref(), &path)?.is_none() {
+                let (before, after) = (&path[..cut], &path[cut + 1..]);
+                let name = std::str::from_utf8(after)
+                    .map_err(|_| Failure::new(Kind::NotFound, format!("there is no snapshot {}", shown(after))))?;
+                return Ok(place(rooted(before), Some(history::name(&history::find(&volume, name)?))));
+            }
+        }
+        Ok(place(path, None))
+    }
+
+    /// The volume and the path in it: a path of this machine below a mount is one of that mount's volume.
+    pub(super) fn volume_path(&self, target: &Target) -> (String, Vec<u8>) {
+        let typed = target.path.to_path();
+        let absolute = if typed.is_absolute() { typed } else { target.directory.to_path().join(typed) };
+        let below = self.mounts.places().into_iter().find_map(|(volume, place)| {
+            let below = Path::new(&absolute).strip_prefix(&place).ok()?;
+            Some((volume, rooted(&Name::from(below).0)))
+        });
+        below.unwrap_or_else(|| (target.volume.clone(), keep_end(&target.path.0)))
+    }
+}
+
+fn rooted(path: &[u8]) -> Vec<u8> {
+    tree::joined(&tree::names(path))
+}
+
+/// Rooted, with a slash at the end where there was one: `put` tells a directory that is to be made by it.
+fn keep_end(path: &[u8]) -> Vec<u8> {
+    let mut rooted = rooted(path);
+    if path.ends_with(b"/") && rooted != b"/" {
+        rooted.push(b'/');
+    }
+    rooted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_rooted_and_keeps_its_end() {
+        assert_eq!(keep_end(b"a/./b"), b"/a/b");
+        assert_eq!(keep_end(b"a/"), b"/a/");
+        assert_eq!(keep_end(b"/"), b"/");
+        assert_eq!(keep_end(b""), b"/");
+    }
+}
