@@ -11,80 +11,18 @@ use std::time::{Duration, Instant};
 
 use cairn_block::Ino;
 use cairn_fs::mount::{Mount, MountError, MountOptions};
-use cairn_fs::ops::{Change, KillPriv, Operations, Watcher};
+use cairn_fs::ops::{Change, KillPriv, Watcher};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use super::place::{DEADLINE, Place, cut_connection, errno, eventually, options};
 use super::toy::{FRESH, HELLO, MANY, MANY_COUNT, Toy};
-
-const DEADLINE: Duration = Duration::from_millis(500);
-
-/// A directory to mount on, which is left empty and unmounted whatever happens.
-struct Place {
-    dir: tempfile::TempDir,
-}
-
-impl Place {
-    /// `None`, and a line in the output, where mounting isn't possible.
-    fn new() -> Option<Self> {
-        if !Path::new("/dev/fuse").exists() || !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: needs /dev/fuse and root");
-            return None;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("mnt")).unwrap();
-        Some(Self { dir })
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("mnt")
-    }
-
-    fn mount(&self, ops: Arc<dyn Operations>) -> Mount {
-        Mount::start(ops, &self.path(), &[], &options()).unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        while rustix::mount::unmount(self.path(), UnmountFlags::DETACH).is_ok() {}
-    }
-}
-
-fn options() -> MountOptions {
-    MountOptions { deadline: DEADLINE, ..MountOptions::new("toy") }
-}
 
 fn toy_mount() -> Option<(Arc<Toy>, Place, Mount)> {
     let (toy, place) = (Toy::new(), Place::new()?);
     let mount = place.mount(toy.clone());
     Some((toy, place, mount))
-}
-
-fn errno(error: &io::Error) -> Option<Errno> {
-    Errno::from_io_error(error)
-}
-
-/// Waits for something that another thread brings about.
-fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The abort that the kernel offers for every FUSE mount: what a crash of the node looks like from outside.
-fn cut_connection(path: &Path) {
-    use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-    let minor = rustix::fs::minor(fs::metadata(path).unwrap().dev());
-    let control = fsopen("fusectl", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
-    fsconfig_create(&control).unwrap();
-    let root = fsmount(&control, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
-    let flags = rustix::fs::OFlags::WRONLY;
-    let file = rustix::fs::openat(root, format!("{minor}/abort"), flags, rustix::fs::Mode::empty()).unwrap();
-    rustix::io::write(file, b"1").unwrap();
 }
 
 #[test]
