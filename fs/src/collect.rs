@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use cairn_block::{
-    BlockId, Content, Descend, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
+    BlockId, Content, Descend, DirRoot, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree,
+    map_tree,
 };
 use cairn_store::{Collection, Priority, Progress, StoreError, SweepOptions, SweepReport};
 
@@ -84,21 +85,20 @@ impl<'a> Marker<'a> {
 
     /// Marks a tree whose root is in memory.
     pub fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), CollectError> {
-        let id = dir_root(&root.root).root.as_ref().map(|root| root.id);
-        self.walking(id.unwrap_or(BlockId::from_bytes([0; 32])), |walk| walk.volume_root(root))
+        self.walking(root_id(dir_root(&root.root)), |walk| walk.volume_root(root))
     }
 
-    /// Marks what an inode in memory refers to: content, extended attributes and, below a directory, everything.
-    pub fn record(&mut self, record: &Record) -> Result<(), CollectError> {
-        let id = match &record.content {
-            Content::File(root) => Some(root.root.id),
-            Content::Dir(root) => root.root.as_ref().map(|root| root.id),
-            _ => None,
-        };
-        self.walking(id.unwrap_or(BlockId::from_bytes([0; 32])), |walk| {
-            walk.record(record)?;
+    /// Marks a directory's tree and everything below.
+    pub fn dir(&mut self, dir: &DirRoot) -> Result<(), CollectError> {
+        self.walking(root_id(dir), |walk| {
+            walk.dirs.push(dir.clone());
             walk.pending()
         })
+    }
+
+    /// Marks a link table and what its inodes hold.
+    pub fn links(&mut self, links: &MapRoot) -> Result<(), CollectError> {
+        self.walking(root_id(links), |walk| walk.links(links))
     }
 
     /// Marks a file's tree and chunks.
@@ -107,8 +107,13 @@ impl<'a> Marker<'a> {
     }
 
     /// Marks a single block that refers to no other: a chunk, extended attributes, a journal record.
-    pub fn leaf(&mut self, reference: &Ref) {
-        Walk::new(self).is_known(reference);
+    ///
+    /// Never a node of a tree: a marked node is taken to be marked with all below it.
+    pub fn leaf(&mut self, id: &BlockId) {
+        if !self.collection.is_marked(id) {
+            self.collection.mark(id);
+            self.marked.blocks += 1;
+        }
     }
 
     /// Sweeps what was not marked, if everything could be.
@@ -129,6 +134,11 @@ impl<'a> Marker<'a> {
             CollectError::Tree { root, source }
         })
     }
+}
+
+/// The block that a walk of a tree begins with; an empty tree has none and can't fail.
+fn root_id(root: &MapRoot) -> BlockId {
+    root.root.as_ref().map_or(BlockId::from_bytes([0; 32]), |root| root.id)
 }
 
 /// One walk: what it still has to descend into. Directories wait here instead of on the stack, so that no depth of
@@ -169,14 +179,18 @@ impl<'m, 'a> Walk<'m, 'a> {
 
     fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), ReadError> {
         self.record(&root.root)?;
-        map_tree::walk(&mut self.nodes(), &root.links, |visit| match visit {
+        self.links(&root.links)?;
+        self.pending()
+    }
+
+    fn links(&mut self, links: &MapRoot) -> Result<(), ReadError> {
+        map_tree::walk(&mut self.nodes(), links, |visit| match visit {
             map_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
             map_tree::Visit::Entry { value, .. } => {
                 self.record(&Record::decode(&value)?)?;
                 Ok(Descend::Yes)
             }
-        })?;
-        self.pending()
+        })
     }
 
     /// Walks the directories that were come across.

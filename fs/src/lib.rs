@@ -24,6 +24,7 @@ mod operations;
 pub mod ops;
 pub mod reader;
 mod sealer;
+pub mod snapshots;
 mod state;
 pub mod thinning;
 pub mod tree;

@@ -111,6 +111,12 @@ where
     Ok(keyed.collect::<Result<_, EntryError>>()?)
 }
 
+/// The same record in memory of its own: as it is decoded, a few bytes of it would keep a whole node.
+#[must_use]
+pub fn compact(record: Record) -> Record {
+    record.encode().and_then(|bytes| Record::decode(&bytes)).unwrap_or(record)
+}
+
 /// The names of a path.
 pub fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")

@@ -7,10 +7,16 @@
 //! [`Changes::between`] reads them off two trees, skipping what both share; [`Changes::apply`] writes them into the first
 //! of them and gives the second, bit for bit.
 
+mod apply;
+mod between;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cairn_block::{FileType, Ino, Record};
+
+pub use apply::ApplyError;
+pub use between::{CHANGES_BYTES_MAX, ChangesError};
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
