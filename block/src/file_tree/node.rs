@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::Extent;
 use crate::chunk::Kind;
 use crate::codec::{DecodeError, Reader, check_bound};
-use crate::limits::{FILE_BYTES_MAX, NODE_BYTES_MAX};
+use crate::limits::FILE_BYTES_MAX;
 use crate::reference::Ref;
 use crate::tree::boundary::hash_ref;
 use crate::tree::builder;
-use crate::tree::frame::Frame;
+use crate::tree::frame::{Frame, check_child};
 
 /// Length, allocated bytes, ref.
 const INNER_ITEM_BYTES: usize = 8 + 8 + Ref::BYTES;
@@ -129,7 +129,7 @@ fn decode_inner(level: u8, payload: &Bytes) -> Result<FileNode, DecodeError> {
             return Err(DecodeError::invalid("length of a file node", "a child without bytes"));
         }
         check_bound("allocated bytes of a file node", allocated, len)?;
-        check_bound("length of a file node", reference.len.into(), NODE_BYTES_MAX as u64)?;
+        check_child(&reference)?;
         sums.add(len, allocated)
     })?;
     Ok(sums.into_node(frame))

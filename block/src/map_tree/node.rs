@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use crate::chunk::Kind;
 use crate::codec::{DecodeError, Reader, check_bound};
-use crate::limits::{MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX, NODE_BYTES_MAX};
+use crate::limits::{MAP_KEY_BYTES_MAX, MAP_VALUE_BYTES_MAX};
 use crate::reference::Ref;
 use crate::tree::boundary::hash_key;
 use crate::tree::builder;
-use crate::tree::frame::Frame;
+use crate::tree::frame::{Frame, check_child};
 
 /// Most entries of a tree: far beyond any, and sums of counts can't overflow.
 pub(crate) const COUNT_MAX: u64 = 1 << 62;
@@ -152,7 +152,7 @@ fn decode_inner(level: u8, payload: &Bytes) -> Result<(Frame, u64), DecodeError>
     let frame = Frame::decode(level, payload, INNER_PREFIX_BYTES + 1 + INNER_SUFFIX_BYTES, |input| {
         let (key, reference, count) = read_inner_item(input)?;
         order.next(key)?;
-        check_bound("length of a map node", reference.len.into(), NODE_BYTES_MAX as u64)?;
+        check_child(&reference)?;
         if count == 0 {
             return Err(DecodeError::invalid("count of a map node", "a child without entries"));
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, check_bound};
 use crate::limits::{NODE_BYTES_MAX, TREE_LEVELS_MAX};
+use crate::reference::Ref;
 
 /// Level `u8`, count `u16`.
 pub(crate) const HEADER_BYTES: usize = 3;
@@ -67,4 +68,12 @@ impl Frame {
             None => &self.payload[start..],
         }
     }
+}
+
+/// Refuses a ref that can't be one to a node.
+pub(crate) fn check_child(reference: &Ref) -> Result<(), DecodeError> {
+    if reference.len == 0 {
+        return Err(DecodeError::invalid("ref to a tree node", "its length is 0"));
+    }
+    check_bound("length of a tree node", reference.len.into(), NODE_BYTES_MAX as u64)
 }
