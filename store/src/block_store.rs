@@ -48,10 +48,7 @@ impl Ask {
     }
 
     fn with(priority: Priority, timeout: Duration) -> Self {
-        Self {
-            deadline: Instant::now() + timeout,
-            priority,
-        }
+        Self { deadline: Instant::now() + timeout, priority }
     }
 }
 

@@ -145,10 +145,9 @@ impl StoreError {
     pub fn io(op: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         let path = path.into();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
-                limit: Limit::Disk { path },
-                source: Some(source),
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { limit: Limit::Disk { path }, source: Some(source) }
+            }
             _ if is_out_of_descriptors(&source) => Self::TooManyFiles { path, source },
             _ => Self::Io { op, path, source },
         }
@@ -158,10 +157,7 @@ impl StoreError {
     ///
     /// An `Io` is never retryable: after a failed sync a retry succeeds and the data is gone.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Timeout { .. } | Self::TooManyFiles { .. } | Self::CollectionRunning
-        )
+        matches!(self, Self::Timeout { .. } | Self::TooManyFiles { .. } | Self::CollectionRunning)
     }
 
     /// Whether room has to be made first.
@@ -274,14 +270,8 @@ mod tests {
     fn system_errors_reach_the_caller_as_themselves() {
         assert!(system(Errno::NOSPC).is_full());
         assert!(system(Errno::DQUOT).is_full());
-        assert!(matches!(
-            system(Errno::MFILE),
-            StoreError::TooManyFiles { .. }
-        ));
-        assert!(matches!(
-            system(Errno::NFILE),
-            StoreError::TooManyFiles { .. }
-        ));
+        assert!(matches!(system(Errno::MFILE), StoreError::TooManyFiles { .. }));
+        assert!(matches!(system(Errno::NFILE), StoreError::TooManyFiles { .. }));
         assert!(matches!(system(Errno::IO), StoreError::Io { .. }));
     }
 
@@ -304,9 +294,6 @@ mod tests {
     #[test]
     fn messages_name_the_file() {
         assert_eq!(system(Errno::IO).to_string(), "cannot write /s/log");
-        assert_eq!(
-            system(Errno::NOSPC).to_string(),
-            "no room: the disk under /s/log is full"
-        );
+        assert_eq!(system(Errno::NOSPC).to_string(), "no room: the disk under /s/log is full");
     }
 }

@@ -26,13 +26,7 @@ pub trait HeadStore: Send + Sync {
     ///
     /// The same bytes again change nothing; other bytes under a number that is taken are
     /// [`StoreError::HeadConflict`]. Numbers may arrive in any order.
-    fn put_head(
-        &self,
-        volume: &VolumeId,
-        device: &DeviceId,
-        seq: u64,
-        head: &Bytes,
-    ) -> Result<(), StoreError>;
+    fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError>;
 
     /// All heads kept, sorted by device, then number.
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError>;

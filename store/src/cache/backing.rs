@@ -30,11 +30,7 @@ impl MemoryBacking {
 
     /// Bytes here.
     pub fn bytes(&self) -> u64 {
-        self.blocks
-            .read()
-            .values()
-            .map(|block| block.len() as u64)
-            .sum()
+        self.blocks.read().values().map(|block| block.len() as u64).sum()
     }
 }
 
@@ -45,11 +41,7 @@ impl BlockStore for MemoryBacking {
 
     fn put(&self, block: &Block) -> Result<Put, StoreError> {
         let known = self.blocks.write().insert(block.id(), block.clone());
-        Ok(if known.is_some() {
-            Put::Known
-        } else {
-            Put::New
-        })
+        Ok(if known.is_some() { Put::Known } else { Put::New })
     }
 
     fn has(&self, id: &BlockId) -> Result<bool, StoreError> {
@@ -76,9 +68,6 @@ impl CacheBacking for MemoryBacking {
 
     fn contents(&self) -> Result<Vec<(BlockId, u64)>, StoreError> {
         let blocks = self.blocks.read();
-        Ok(blocks
-            .iter()
-            .map(|(id, block)| (*id, block.len() as u64))
-            .collect())
+        Ok(blocks.iter().map(|(id, block)| (*id, block.len() as u64)).collect())
     }
 }

@@ -100,10 +100,7 @@ impl Interest {
     }
 
     fn least_count(&self, hash: u64) -> u64 {
-        (0..ROWS)
-            .map(|row| self.count(self.slot(hash, row)))
-            .min()
-            .unwrap_or(0)
+        (0..ROWS).map(|row| self.count(self.slot(hash, row))).min().unwrap_or(0)
     }
 
     /// Raises the key's count, which touches its lowest counters only: the others were raised by other keys.
@@ -195,9 +192,7 @@ mod tests {
     #[test]
     fn one_peer_asking_a_hundred_times_counts_once() {
         let mut interest = Interest::new(1000);
-        let counted = (0..100)
-            .filter(|_| ask(&mut interest, 7, Requester::Peer(1)))
-            .count();
+        let counted = (0..100).filter(|_| ask(&mut interest, 7, Requester::Peer(1))).count();
         assert_eq!(counted, 1);
         assert_eq!(estimate(&interest, 7), 1);
     }
@@ -242,10 +237,7 @@ mod tests {
         for key in 0..interest.sample {
             ask(&mut interest, 1_000_000 + key, Requester::Own);
         }
-        assert!(
-            (4..=5).contains(&estimate(&interest, 7)),
-            "halved, give or take a collision"
-        );
+        assert!((4..=5).contains(&estimate(&interest, 7)), "halved, give or take a collision");
         assert!(ask(&mut interest, 7, Requester::Peer(1)));
     }
 

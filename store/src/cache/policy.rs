@@ -53,22 +53,14 @@ impl Limits {
     fn new(ceiling: u64, item_max: u64) -> Self {
         let window = (ceiling / 100 * WINDOW_PERCENT).max(item_max).min(ceiling);
         let main = ceiling - window;
-        Self {
-            window,
-            main,
-            protected: main / 100 * PROTECTED_PERCENT,
-        }
+        Self { window, main, protected: main / 100 * PROTECTED_PERCENT }
     }
 }
 
 impl<K: Hash + Eq, V> Policy<K, V> {
     /// An empty cache.
     pub fn new(options: PolicyOptions) -> Self {
-        let PolicyOptions {
-            ceiling_bytes,
-            item_bytes_max,
-            item_bytes_typical,
-        } = options;
+        let PolicyOptions { ceiling_bytes, item_bytes_max, item_bytes_typical } = options;
         Self {
             interest: Interest::new(ceiling_bytes / item_bytes_typical.max(1)),
             window: List::new(),
@@ -90,10 +82,7 @@ impl<K: Hash + Eq, V> Policy<K, V> {
     /// The item; the ask leaves no trace.
     pub fn peek(&self, key: &K) -> Option<&V> {
         let lists = [&self.protected, &self.probation, &self.window];
-        lists
-            .into_iter()
-            .find_map(|list| list.items.peek(key))
-            .map(|item| &item.value)
+        lists.into_iter().find_map(|list| list.items.peek(key)).map(|item| &item.value)
     }
 
     /// Puts an item in, and returns what had to go. An item that is larger than the window comes straight back;
@@ -119,10 +108,7 @@ impl<K: Hash + Eq, V> Policy<K, V> {
     /// Takes an item out.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let lists = [&mut self.protected, &mut self.probation, &mut self.window];
-        lists
-            .into_iter()
-            .find_map(|list| list.remove(key))
-            .map(|(_, item)| item.value)
+        lists.into_iter().find_map(|list| list.remove(key)).map(|(_, item)| item.value)
     }
 
     /// Lets go of the least wanted until at most `bytes` are held. The ceiling stays.
@@ -187,10 +173,7 @@ impl<K: Hash + Eq, V> Policy<K, V> {
             return;
         };
         for _ in 0..victims {
-            let victim = self
-                .probation
-                .pop_lru()
-                .or_else(|| self.protected.pop_lru());
+            let victim = self.probation.pop_lru().or_else(|| self.protected.pop_lru());
             evicted.extend(victim.map(|(key, item)| (key, item.value)));
         }
         self.probation.put(key, candidate);
@@ -205,12 +188,7 @@ impl<K: Hash + Eq, V> Policy<K, V> {
             return Some(0);
         }
         let mut advantage = self.interest.estimate(candidate.hash);
-        let least_recent = self
-            .probation
-            .items
-            .iter()
-            .rev()
-            .chain(self.protected.items.iter().rev());
+        let least_recent = self.probation.items.iter().rev().chain(self.protected.items.iter().rev());
         for (count, (_, victim)) in (1..).zip(least_recent) {
             advantage = advantage.saturating_sub(self.interest.estimate(victim.hash));
             if advantage == 0 {
@@ -240,10 +218,7 @@ struct List<K, V> {
 
 impl<K: Hash + Eq, V> List<K, V> {
     fn new() -> Self {
-        Self {
-            items: LruCache::unbounded(),
-            bytes: 0,
-        }
+        Self { items: LruCache::unbounded(), bytes: 0 }
     }
 
     /// Puts in an item whose key is not in the list.

@@ -69,20 +69,11 @@ impl<B: CacheBacking> CacheStore<B> {
     }
 
     /// [`get`](BlockStore::get) on behalf of `requester`.
-    pub fn get_for(
-        &self,
-        requester: Requester,
-        id: &BlockId,
-        ask: Ask,
-    ) -> Result<Option<Block>, StoreError> {
+    pub fn get_for(&self, requester: Requester, id: &BlockId, ask: Ask) -> Result<Option<Block>, StoreError> {
         let is_kept = self.policy.lock().get(id, requester).is_some();
         let found = if is_kept { self.read(id, ask)? } else { None };
         if requester != Requester::Nobody {
-            let counter = if found.is_some() {
-                &self.hits
-            } else {
-                &self.misses
-            };
+            let counter = if found.is_some() { &self.hits } else { &self.misses };
             counter.fetch_add(1, Relaxed);
         }
         Ok(found)
@@ -157,13 +148,9 @@ impl<B: CacheBacking> BlockStore for CacheStore<B> {
         self.evict(&mut condemned, Vec::new())?;
         let evicted = ids(self.policy.lock().put(id, (), cost(block.len() as u64)));
         let is_kept = !evicted.contains(&id);
-        let written = self.evict(&mut condemned, evicted).and_then(|()| {
-            if is_kept {
-                self.backing.put(block).map(drop)
-            } else {
-                Ok(())
-            }
-        });
+        let written = self
+            .evict(&mut condemned, evicted)
+            .and_then(|()| if is_kept { self.backing.put(block).map(drop) } else { Ok(()) });
         if let Err(error) = written {
             self.policy.lock().remove(&id);
             return Err(error);

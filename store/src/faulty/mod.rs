@@ -10,8 +10,8 @@ use cairn_block::{Block, BlockId, DeviceId, UnverifiedBlock, VolumeId};
 
 use crate::cache::CacheBacking;
 use crate::{
-    Ask, BlockStore, Collection, Collector, HeadStore, HintStore, Place, Progress, Put,
-    ScrubReport, Scrubber, StoreError, StoredHead, SweepOptions, SweepReport,
+    Ask, BlockStore, Collection, Collector, HeadStore, HintStore, Place, Progress, Put, ScrubReport, Scrubber,
+    StoreError, StoredHead, SweepOptions, SweepReport,
 };
 pub use schedule::{Call, Fault, Faults, Rule};
 
@@ -24,10 +24,7 @@ pub struct FaultyStore<S> {
 impl<S> FaultyStore<S> {
     /// Wraps `inner`. The seed decides what rules by chance strike.
     pub fn new(inner: S, seed: u64) -> Self {
-        Self {
-            inner,
-            faults: Faults::new(seed),
-        }
+        Self { inner, faults: Faults::new(seed) }
     }
 
     /// The handle that adds rules and counts calls.
@@ -52,27 +49,19 @@ impl<S: BlockStore> BlockStore for FaultyStore<S> {
     }
 
     fn put(&self, block: &Block) -> Result<Put, StoreError> {
-        self.faults
-            .strike(Call::Put)
-            .around(None, || self.inner.put(block))
+        self.faults.strike(Call::Put).around(None, || self.inner.put(block))
     }
 
     fn has(&self, id: &BlockId) -> Result<bool, StoreError> {
-        self.faults
-            .strike(Call::Has)
-            .around(None, || self.inner.has(id))
+        self.faults.strike(Call::Has).around(None, || self.inner.has(id))
     }
 
     fn claim(&self, id: &BlockId) -> Result<bool, StoreError> {
-        self.faults
-            .strike(Call::Claim)
-            .around(None, || self.inner.claim(id))
+        self.faults.strike(Call::Claim).around(None, || self.inner.claim(id))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.faults
-            .strike(Call::Sync)
-            .around(None, || self.inner.sync())
+        self.faults.strike(Call::Sync).around(None, || self.inner.sync())
     }
 }
 
@@ -85,28 +74,17 @@ fn verify_damaged(id: &BlockId, block: &Block) -> Result<Block, StoreError> {
     UnverifiedBlock::new(bytes.freeze())
         .ok()
         .and_then(|unverified| unverified.verify(id).ok())
-        .ok_or(StoreError::Damaged {
-            id: *id,
-            place: Place::Memory,
-        })
+        .ok_or(StoreError::Damaged { id: *id, place: Place::Memory })
 }
 
 impl<S: HeadStore> HeadStore for FaultyStore<S> {
-    fn put_head(
-        &self,
-        volume: &VolumeId,
-        device: &DeviceId,
-        seq: u64,
-        head: &Bytes,
-    ) -> Result<(), StoreError> {
+    fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError> {
         let strike = self.faults.strike(Call::PutHead);
         strike.around(None, || self.inner.put_head(volume, device, seq, head))
     }
 
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {
-        self.faults
-            .strike(Call::Heads)
-            .around(None, || self.inner.heads(volume))
+        self.faults.strike(Call::Heads).around(None, || self.inner.heads(volume))
     }
 
     fn drop_heads(&self, volume: &VolumeId, heads: &[(DeviceId, u64)]) -> Result<(), StoreError> {
@@ -120,9 +98,7 @@ impl<S: HeadStore> HeadStore for FaultyStore<S> {
     }
 
     fn deltas(&self, volume: &VolumeId, after: u64) -> Result<Vec<(u64, BlockId)>, StoreError> {
-        self.faults
-            .strike(Call::Deltas)
-            .around(None, || self.inner.deltas(volume, after))
+        self.faults.strike(Call::Deltas).around(None, || self.inner.deltas(volume, after))
     }
 
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
@@ -131,9 +107,7 @@ impl<S: HeadStore> HeadStore for FaultyStore<S> {
     }
 
     fn volumes(&self) -> Result<Vec<VolumeId>, StoreError> {
-        self.faults
-            .strike(Call::Volumes)
-            .around(None, || self.inner.volumes())
+        self.faults.strike(Call::Volumes).around(None, || self.inner.volumes())
     }
 }
 
@@ -141,10 +115,7 @@ impl<S: HeadStore> HeadStore for FaultyStore<S> {
 impl<S: HintStore> HintStore for FaultyStore<S> {
     fn hint(&self, key: &[u8; 32]) -> Option<Bytes> {
         let strike = self.faults.strike(Call::Hint);
-        strike
-            .around(None, || Ok(self.inner.hint(key)))
-            .ok()
-            .flatten()
+        strike.around(None, || Ok(self.inner.hint(key))).ok().flatten()
     }
 
     fn put_hint(&self, key: [u8; 32], value: Bytes) {
@@ -161,10 +132,7 @@ impl<S: Collector> Collector for FaultyStore<S> {
     fn begin_collection(&self) -> Result<Box<dyn Collection>, StoreError> {
         let strike = self.faults.strike(Call::BeginCollection);
         let inner = strike.around(None, || self.inner.begin_collection())?;
-        Ok(Box::new(FaultyCollection {
-            inner,
-            faults: self.faults.clone(),
-        }))
+        Ok(Box::new(FaultyCollection { inner, faults: self.faults.clone() }))
     }
 }
 
@@ -188,30 +156,22 @@ impl Collection for FaultyCollection {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<SweepReport, StoreError> {
         let Self { inner, faults } = *self;
-        faults
-            .strike(Call::Sweep)
-            .around(None, || inner.sweep(options, progress))
+        faults.strike(Call::Sweep).around(None, || inner.sweep(options, progress))
     }
 }
 
 impl<S: Scrubber> Scrubber for FaultyStore<S> {
     fn scrub(&self, progress: &mut dyn FnMut(Progress)) -> Result<ScrubReport, StoreError> {
-        self.faults
-            .strike(Call::Scrub)
-            .around(None, || self.inner.scrub(progress))
+        self.faults.strike(Call::Scrub).around(None, || self.inner.scrub(progress))
     }
 }
 
 impl<S: CacheBacking> CacheBacking for FaultyStore<S> {
     fn evict(&self, ids: &[BlockId]) -> Result<(), StoreError> {
-        self.faults
-            .strike(Call::Evict)
-            .around(None, || self.inner.evict(ids))
+        self.faults.strike(Call::Evict).around(None, || self.inner.evict(ids))
     }
 
     fn contents(&self) -> Result<Vec<(BlockId, u64)>, StoreError> {
-        self.faults
-            .strike(Call::Contents)
-            .around(None, || self.inner.contents())
+        self.faults.strike(Call::Contents).around(None, || self.inner.contents())
     }
 }

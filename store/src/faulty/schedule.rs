@@ -96,19 +96,11 @@ impl Rule {
 
     /// The call does its work and fails nevertheless: its caller cannot know.
     pub fn although_done(self) -> Self {
-        Self {
-            is_done_first: true,
-            ..self
-        }
+        Self { is_done_first: true, ..self }
     }
 
     fn new(call: Option<Call>, when: When, fault: Fault) -> Self {
-        Self {
-            call,
-            when,
-            fault,
-            is_done_first: false,
-        }
+        Self { call, when, fault, is_done_first: false }
     }
 }
 
@@ -133,19 +125,8 @@ struct Schedule {
 
 impl Faults {
     pub(super) fn new(seed: u64) -> Self {
-        let schedule = Schedule {
-            rules: Vec::new(),
-            calls: HashMap::new(),
-            struck: 0,
-            random: seed,
-            releases: 0,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                schedule: Mutex::new(schedule),
-                released: Condvar::new(),
-            }),
-        }
+        let schedule = Schedule { rules: Vec::new(), calls: HashMap::new(), struck: 0, random: seed, releases: 0 };
+        Self { shared: Arc::new(Shared { schedule: Mutex::new(schedule), released: Condvar::new() }) }
     }
 
     /// Adds a rule. Where several strike the same call, the first added does.
@@ -167,13 +148,7 @@ impl Faults {
 
     /// How often this was called.
     pub fn calls(&self, call: Call) -> u64 {
-        self.shared
-            .schedule
-            .lock()
-            .calls
-            .get(&call)
-            .copied()
-            .unwrap_or(0)
+        self.shared.schedule.lock().calls.get(&call).copied().unwrap_or(0)
     }
 
     /// How many calls of any kind there were.
@@ -189,11 +164,7 @@ impl Faults {
     /// Counts a call and decides what happens to it.
     pub(super) fn strike(&self, call: Call) -> Strike<'_> {
         let rule = self.shared.schedule.lock().decide(call);
-        Strike {
-            faults: self,
-            call,
-            rule,
-        }
+        Strike { faults: self, call, rule }
     }
 
     /// Blocks until a release, or the deadline if there is one.
@@ -204,12 +175,7 @@ impl Faults {
             match deadline {
                 None => self.shared.released.wait(&mut schedule),
                 Some(deadline) => {
-                    if self
-                        .shared
-                        .released
-                        .wait_until(&mut schedule, deadline)
-                        .timed_out()
-                    {
+                    if self.shared.released.wait_until(&mut schedule, deadline).timed_out() {
                         return;
                     }
                 }
@@ -300,8 +266,7 @@ impl Strike<'_> {
     fn hold(&self, fault: Fault, deadline: Option<Instant>) {
         match fault {
             Fault::Delay(delay) => {
-                let left =
-                    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 std::thread::sleep(left.map_or(delay, |left| left.min(delay)));
             }
             Fault::Stuck => self.faults.wait(deadline),

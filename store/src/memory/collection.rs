@@ -23,11 +23,7 @@ impl MemoryCollection {
             return Err(StoreError::CollectionRunning);
         }
         inner.protected = Some(HashSet::new());
-        Ok(Self {
-            shared: Arc::clone(shared),
-            marked: HashSet::new(),
-            crashes: inner.crashes,
-        })
+        Ok(Self { shared: Arc::clone(shared), marked: HashSet::new(), crashes: inner.crashes })
     }
 
     /// Decides on one block, under the lock: whoever put or claimed it before now has won.
@@ -50,10 +46,7 @@ impl MemoryCollection {
     }
 
     fn is_wanted(&self, inner: &Inner, id: &BlockId) -> bool {
-        let is_protected = inner
-            .protected
-            .as_ref()
-            .is_some_and(|protected| protected.contains(id));
+        let is_protected = inner.protected.as_ref().is_some_and(|protected| protected.contains(id));
         is_protected || self.marked.contains(id)
     }
 

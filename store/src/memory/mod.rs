@@ -21,8 +21,8 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use crate::{
-    Ask, BlockStore, Collection, Collector, Damage, HINT_BYTES_MAX, HeadStore, HintStore, Place,
-    Progress, Put, ScrubReport, Scrubber, StoreError, StoredHead,
+    Ask, BlockStore, Collection, Collector, Damage, HINT_BYTES_MAX, HeadStore, HintStore, Place, Progress, Put,
+    ScrubReport, Scrubber, StoreError, StoredHead,
 };
 use collection::MemoryCollection;
 use state::{Change, State};
@@ -82,17 +82,12 @@ impl Inner {
         let Some(bytes) = self.visible.blocks.get(id) else {
             return Ok(None);
         };
-        let verified = UnverifiedBlock::new(bytes.clone())
-            .ok()
-            .and_then(|unverified| unverified.verify(id).ok());
+        let verified = UnverifiedBlock::new(bytes.clone()).ok().and_then(|unverified| unverified.verify(id).ok());
         match verified {
             Some(block) => Ok(Some(block)),
             None => {
                 self.quarantine.insert(*id);
-                Err(StoreError::Damaged {
-                    id: *id,
-                    place: Place::Memory,
-                })
+                Err(StoreError::Damaged { id: *id, place: Place::Memory })
             }
         }
     }
@@ -107,12 +102,7 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                inner: Mutex::default(),
-                hints: Mutex::new(LruCache::sparse(HINTS_MAX)),
-            }),
-        }
+        Self { shared: Arc::new(Shared { inner: Mutex::default(), hints: Mutex::new(LruCache::sparse(HINTS_MAX)) }) }
     }
 
     /// The power goes out and comes back: whatever was not synced is gone, hints too.
@@ -137,37 +127,32 @@ impl MemoryStore {
         self.shared.hints.lock().clear();
     }
 
-    /// Flips a bit of a stored block, as a failing disk would. `false` if the block is not here.
+    /// Flips a bit of a stored block, as a failing disk would. `false` if the block is not here. Everything is synced
+    /// first: what a disk can harm was on the disk.
     pub fn damage(&self, id: &BlockId) -> bool {
         let mut inner = self.shared.inner.lock();
+        inner.sync();
         let Some(bytes) = inner.visible.blocks.get(id) else {
             return false;
         };
         let bytes = with_flipped_bit(bytes);
-        if inner.durable.blocks.contains_key(id) {
-            inner.durable.blocks.insert(*id, bytes.clone());
-        }
+        inner.durable.blocks.insert(*id, bytes.clone());
         inner.visible.blocks.insert(*id, bytes);
         true
     }
 
-    /// Loses a block without a trace, as an overwritten index would. `false` if it was not here.
+    /// Loses a block without a trace, as a store that was cut short would. `false` if it was not here. Everything is
+    /// synced first, as by [`damage`](Self::damage).
     pub fn lose(&self, id: &BlockId) -> bool {
         let mut inner = self.shared.inner.lock();
+        inner.sync();
         inner.durable.blocks.remove(id);
         inner.visible.blocks.remove(id).is_some()
     }
 
     /// The blocks here, in no order.
     pub fn block_ids(&self) -> Vec<BlockId> {
-        self.shared
-            .inner
-            .lock()
-            .visible
-            .blocks
-            .keys()
-            .copied()
-            .collect()
+        self.shared.inner.lock().visible.blocks.keys().copied().collect()
     }
 
     /// How many changes a crash would lose.
@@ -189,10 +174,7 @@ fn with_flipped_bit(bytes: &Bytes) -> Bytes {
 impl BlockStore for MemoryStore {
     fn get(&self, id: &BlockId, ask: Ask) -> Result<Option<Block>, StoreError> {
         if ask.remaining().is_zero() {
-            return Err(StoreError::Timeout {
-                op: "get",
-                waited: Default::default(),
-            });
+            return Err(StoreError::Timeout { op: "get", waited: Default::default() });
         }
         self.shared.inner.lock().read(id)
     }
@@ -205,10 +187,7 @@ impl BlockStore for MemoryStore {
             return Ok(Put::Known);
         }
         inner.quarantine.remove(&id);
-        inner.change(Change::Put {
-            id,
-            bytes: block.bytes().clone(),
-        });
+        inner.change(Change::Put { id, bytes: block.bytes().clone() });
         Ok(Put::New)
     }
 
@@ -232,39 +211,20 @@ impl BlockStore for MemoryStore {
 }
 
 impl HeadStore for MemoryStore {
-    fn put_head(
-        &self,
-        volume: &VolumeId,
-        device: &DeviceId,
-        seq: u64,
-        head: &Bytes,
-    ) -> Result<(), StoreError> {
+    fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError> {
         if head.len() > HEAD_BYTES_MAX {
-            return Err(StoreError::TooLarge {
-                what: "head",
-                bytes: head.len() as u64,
-                max: HEAD_BYTES_MAX as u64,
-            });
+            return Err(StoreError::TooLarge { what: "head", bytes: head.len() as u64, max: HEAD_BYTES_MAX as u64 });
         }
         let (volume, device) = (*volume, *device);
         let mut inner = self.shared.inner.lock();
         match inner.visible.heads.get(&(volume, device, seq)) {
             Some(kept) if kept == head => return Ok(()),
             Some(_) => {
-                return Err(StoreError::HeadConflict {
-                    volume,
-                    device,
-                    seq,
-                });
+                return Err(StoreError::HeadConflict { volume, device, seq });
             }
             None => {}
         }
-        inner.change(Change::PutHead {
-            volume,
-            device,
-            seq,
-            bytes: head.clone(),
-        });
+        inner.change(Change::PutHead { volume, device, seq, bytes: head.clone() });
         Ok(())
     }
 
@@ -273,11 +233,7 @@ impl HeadStore for MemoryStore {
         let heads = inner.visible.heads.iter();
         Ok(heads
             .filter(|((of, _, _), _)| of == volume)
-            .map(|((_, device, seq), bytes)| StoredHead {
-                device: *device,
-                seq: *seq,
-                bytes: bytes.clone(),
-            })
+            .map(|((_, device, seq), bytes)| StoredHead { device: *device, seq: *seq, bytes: bytes.clone() })
             .collect())
     }
 
@@ -285,11 +241,7 @@ impl HeadStore for MemoryStore {
         let mut inner = self.shared.inner.lock();
         for &(device, seq) in heads {
             if inner.visible.heads.contains_key(&(*volume, device, seq)) {
-                inner.change(Change::DropHead {
-                    volume: *volume,
-                    device,
-                    seq,
-                });
+                inner.change(Change::DropHead { volume: *volume, device, seq });
             }
         }
         Ok(())
@@ -298,23 +250,14 @@ impl HeadStore for MemoryStore {
     fn append_delta(&self, volume: &VolumeId, seq: u64, block: &Block) -> Result<(), StoreError> {
         let volume = *volume;
         let mut inner = self.shared.inner.lock();
-        let last = inner
-            .visible
-            .journals
-            .get(&volume)
-            .map_or(0, |journal| journal.last());
+        let last = inner.visible.journals.get(&volume).map_or(0, |journal| journal.last());
         if seq <= last {
             return Err(StoreError::DeltaOutOfOrder { volume, seq, last });
         }
         let id = block.id();
         inner.protect(&id);
         inner.quarantine.remove(&id);
-        inner.change(Change::Append {
-            volume,
-            seq,
-            id,
-            bytes: block.bytes().clone(),
-        });
+        inner.change(Change::Append { volume, seq, id, bytes: block.bytes().clone() });
         Ok(())
     }
 
@@ -328,10 +271,7 @@ impl HeadStore for MemoryStore {
     }
 
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
-        self.shared.inner.lock().change(Change::Trim {
-            volume: *volume,
-            upto,
-        });
+        self.shared.inner.lock().change(Change::Trim { volume: *volume, upto });
         Ok(())
     }
 
@@ -340,9 +280,7 @@ impl HeadStore for MemoryStore {
         let with_heads = inner.visible.heads.keys().map(|(volume, _, _)| *volume);
         let with_deltas = inner.visible.journals.iter();
         let with_deltas = with_deltas.filter(|(_, journal)| !journal.deltas.is_empty());
-        let mut volumes: Vec<_> = with_heads
-            .chain(with_deltas.map(|(volume, _)| *volume))
-            .collect();
+        let mut volumes: Vec<_> = with_heads.chain(with_deltas.map(|(volume, _)| *volume)).collect();
         volumes.sort_unstable();
         volumes.dedup();
         Ok(volumes)
@@ -379,17 +317,10 @@ impl Scrubber for MemoryStore {
             report.blocks += 1;
             report.bytes += bytes as u64;
             if inner.read(id).is_err() {
-                report.damaged.push(Damage {
-                    id: Some(*id),
-                    place: Place::Memory,
-                });
+                report.damaged.push(Damage { id: Some(*id), place: Place::Memory });
             }
             drop(inner);
-            progress(Progress {
-                blocks_done: report.blocks,
-                blocks_total: ids.len() as u64,
-                bytes_done: report.bytes,
-            });
+            progress(Progress { blocks_done: report.blocks, blocks_total: ids.len() as u64, bytes_done: report.bytes });
         }
         Ok(report)
     }

@@ -8,34 +8,12 @@ use cairn_block::{BlockId, DeviceId, VolumeId};
 /// One change, as a log would record it. Cloned bytes are shared.
 #[derive(Debug, Clone)]
 pub(super) enum Change {
-    Put {
-        id: BlockId,
-        bytes: Bytes,
-    },
-    Remove {
-        id: BlockId,
-    },
-    PutHead {
-        volume: VolumeId,
-        device: DeviceId,
-        seq: u64,
-        bytes: Bytes,
-    },
-    DropHead {
-        volume: VolumeId,
-        device: DeviceId,
-        seq: u64,
-    },
-    Append {
-        volume: VolumeId,
-        seq: u64,
-        id: BlockId,
-        bytes: Bytes,
-    },
-    Trim {
-        volume: VolumeId,
-        upto: u64,
-    },
+    Put { id: BlockId, bytes: Bytes },
+    Remove { id: BlockId },
+    PutHead { volume: VolumeId, device: DeviceId, seq: u64, bytes: Bytes },
+    DropHead { volume: VolumeId, device: DeviceId, seq: u64 },
+    Append { volume: VolumeId, seq: u64, id: BlockId, bytes: Bytes },
+    Trim { volume: VolumeId, upto: u64 },
 }
 
 /// A volume's journal.
@@ -75,33 +53,15 @@ impl State {
             Change::Remove { id } => {
                 self.blocks.remove(&id);
             }
-            Change::PutHead {
-                volume,
-                device,
-                seq,
-                bytes,
-            } => {
+            Change::PutHead { volume, device, seq, bytes } => {
                 self.heads.insert((volume, device, seq), bytes);
             }
-            Change::DropHead {
-                volume,
-                device,
-                seq,
-            } => {
+            Change::DropHead { volume, device, seq } => {
                 self.heads.remove(&(volume, device, seq));
             }
-            Change::Append {
-                volume,
-                seq,
-                id,
-                bytes,
-            } => {
+            Change::Append { volume, seq, id, bytes } => {
                 self.blocks.insert(id, bytes);
-                self.journals
-                    .entry(volume)
-                    .or_default()
-                    .deltas
-                    .insert(seq, id);
+                self.journals.entry(volume).or_default().deltas.insert(seq, id);
             }
             Change::Trim { volume, upto } => {
                 self.journals.entry(volume).or_default().trim(upto);
@@ -111,8 +71,6 @@ impl State {
 
     /// The blocks of all untrimmed journal records.
     pub(super) fn deltas(&self) -> impl Iterator<Item = BlockId> {
-        self.journals
-            .values()
-            .flat_map(|journal| journal.deltas.values().copied())
+        self.journals.values().flat_map(|journal| journal.deltas.values().copied())
     }
 }

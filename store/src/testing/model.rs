@@ -1,7 +1,7 @@
 //! Random histories, held against a specification.
 //!
 //! [`check`] plays a list of [`Op`]s on any [`Rig`] and looks at everything after each. What a store
-//! may have lost in a crash is in [`Spec`](super::spec::Spec); what survived is learned from the store, and must then stay.
+//! may have lost in a crash the specification knows; what survived is learned from the store, and must then stay.
 
 use std::sync::LazyLock;
 
@@ -74,13 +74,8 @@ pub fn histories(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
 
 fn op() -> impl Strategy<Value = Op> {
     let some_blocks = || vec(0..BLOCKS, 0..4);
-    let head_key = || {
-        (0..VOLUMES, 0..DEVICES, 1..=HEADS).prop_map(|(volume, device, seq)| HeadKey {
-            volume,
-            device,
-            seq,
-        })
-    };
+    let head_key =
+        || (0..VOLUMES, 0..DEVICES, 1..=HEADS).prop_map(|(volume, device, seq)| HeadKey { volume, device, seq });
     prop_oneof![
         6 => (0..BLOCKS).prop_map(Op::Put),
         2 => (0..BLOCKS).prop_map(Op::Claim),
@@ -109,9 +104,8 @@ pub fn check(rig: &mut dyn Rig, history: &[Op]) {
 
 /// The block of a number.
 pub fn sample(number: usize) -> Block {
-    static SAMPLES: LazyLock<[Block; BLOCKS]> = LazyLock::new(|| {
-        std::array::from_fn(|number| block(number as u64, 100 + number * number * BLOCK_BYTES_STEP))
-    });
+    static SAMPLES: LazyLock<[Block; BLOCKS]> =
+        LazyLock::new(|| std::array::from_fn(|number| block(number as u64, 100 + number * number * BLOCK_BYTES_STEP)));
     SAMPLES[number].clone()
 }
 
@@ -132,35 +126,17 @@ fn play(rig: &mut dyn Rig, spec: &mut Spec, op: &Op) {
             rig.crash(*luck);
             learn(rig.store(), spec);
         }
-        Op::Collect {
-            marked,
-            put,
-            claimed,
-            dry_run,
-        } => {
-            collect(
-                store,
-                spec,
-                (marked, put, claimed),
-                SweepOptions { dry_run: *dry_run },
-            );
+        Op::Collect { marked, put, claimed, dry_run } => {
+            collect(store, spec, (marked, put, claimed), SweepOptions { dry_run: *dry_run });
         }
         Op::PutHead(key, value) => put_head(store, spec, *key, *value),
         Op::DropHead(key) => {
-            store
-                .drop_heads(&volume(key.volume), &[(device(key.device), key.seq)])
-                .expect("drop_heads");
+            store.drop_heads(&volume(key.volume), &[(device(key.device), key.seq)]).expect("drop_heads");
             spec.set_head(*key, None);
         }
-        Op::Append {
-            volume: of,
-            skip,
-            block,
-        } => {
+        Op::Append { volume: of, skip, block } => {
             let seq = spec.highest(*of) + 1 + skip;
-            store
-                .append_delta(&volume(*of), seq, &sample(*block))
-                .expect("append_delta");
+            store.append_delta(&volume(*of), seq, &sample(*block)).expect("append_delta");
             spec.append(*of, seq, *block);
         }
         Op::AppendAgain { volume: of } => append_again(store, spec, *of),
@@ -174,11 +150,7 @@ fn play(rig: &mut dyn Rig, spec: &mut Spec, op: &Op) {
 
 fn put(store: &dyn Store, spec: &mut Spec, number: usize) {
     let found = store.put(&sample(number)).expect("put");
-    assert_eq!(
-        found == Put::Known,
-        spec.has(number),
-        "put of block {number}"
-    );
+    assert_eq!(found == Put::Known, spec.has(number), "put of block {number}");
     spec.put(number);
 }
 
@@ -191,10 +163,7 @@ fn put_head(store: &dyn Store, spec: &mut Spec, key: HeadKey, value: u8) {
     let (of, by, bytes) = (volume(key.volume), device(key.device), head_bytes(value));
     let result = store.put_head(&of, &by, key.seq, &bytes);
     if spec.head(key).is_some_and(|kept| kept != value) {
-        assert!(
-            matches!(result, Err(StoreError::HeadConflict { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(StoreError::HeadConflict { .. })), "{result:?}");
     } else {
         result.expect("put_head");
         spec.set_head(key, Some(value));
@@ -204,10 +173,7 @@ fn put_head(store: &dyn Store, spec: &mut Spec, key: HeadKey, value: u8) {
 fn append_again(store: &dyn Store, spec: &Spec, of: u8) {
     if let Some((last, number)) = spec.deltas(of).last() {
         let result = store.append_delta(&volume(of), *last, &sample(*number));
-        assert!(
-            matches!(result, Err(StoreError::DeltaOutOfOrder { .. })),
-            "{result:?}"
-        );
+        assert!(matches!(result, Err(StoreError::DeltaOutOfOrder { .. })), "{result:?}");
     }
 }
 
@@ -218,25 +184,13 @@ fn collect(
     options: SweepOptions,
 ) {
     let mut collection = store.begin_collection().expect("begin_collection");
-    marked
-        .iter()
-        .for_each(|number| collection.mark(&sample(*number).id()));
+    marked.iter().for_each(|number| collection.mark(&sample(*number).id()));
     during.iter().for_each(|number| put(store, spec, *number));
-    claimed
-        .iter()
-        .for_each(|number| claim(store, spec, *number));
+    claimed.iter().for_each(|number| claim(store, spec, *number));
     let report = collection.sweep(options, &mut |_| ()).expect("sweep");
     spec.sync();
-    let garbage = spec.garbage(|number| {
-        [marked, during, claimed]
-            .iter()
-            .any(|kept| kept.contains(&number))
-    });
-    assert_eq!(
-        report.blocks_removed,
-        garbage.len() as u64,
-        "blocks removed"
-    );
+    let garbage = spec.garbage(|number| [marked, during, claimed].iter().any(|kept| kept.contains(&number)));
+    assert_eq!(report.blocks_removed, garbage.len() as u64, "blocks removed");
     if !options.dry_run {
         garbage.into_iter().for_each(|number| spec.remove(number));
     }
@@ -246,16 +200,11 @@ fn collect(
 fn learn(store: &dyn Store, spec: &mut Spec) {
     for number in 0..BLOCKS {
         let seen = store.has(&sample(number).id()).expect("has");
-        assert!(
-            spec.learn_block(number, seen),
-            "block {number} is here: {seen}"
-        );
+        assert!(spec.learn_block(number, seen), "block {number} is here: {seen}");
     }
     let is_possible = spec.learn_heads(|key| {
         let heads = store.heads(&volume(key.volume)).expect("heads");
-        let mut at_key = heads
-            .iter()
-            .filter(|head| head.device == device(key.device) && head.seq == key.seq);
+        let mut at_key = heads.iter().filter(|head| head.device == device(key.device) && head.seq == key.seq);
         at_key.next().map(|head| head.bytes[0])
     });
     assert!(is_possible, "heads that cannot have been left");
@@ -272,47 +221,21 @@ fn compare(store: &dyn Store, spec: &Spec, when: &str) {
     for number in 0..BLOCKS {
         let wanted = sample(number);
         let has = spec.has(number);
-        assert_eq!(
-            store.has(&wanted.id()).expect("has"),
-            has,
-            "has block {number} {when}"
-        );
+        assert_eq!(store.has(&wanted.id()).expect("has"), has, "has block {number} {when}");
         let found = store.get(&wanted.id(), ask()).expect("get");
-        assert!(
-            found == has.then_some(wanted),
-            "get of block {number} {when}"
-        );
+        assert!(found == has.then_some(wanted), "get of block {number} {when}");
     }
     for of in 0..VOLUMES {
         let heads: Vec<_> = spec.heads(of).into_iter().map(stored_head).collect();
-        assert_eq!(
-            store.heads(&volume(of)).expect("heads"),
-            heads,
-            "heads {when}"
-        );
+        assert_eq!(store.heads(&volume(of)).expect("heads"), heads, "heads {when}");
         let deltas = spec.deltas(of).into_iter();
-        let deltas: Vec<_> = deltas
-            .map(|(seq, number)| (seq, sample(number).id()))
-            .collect();
-        assert_eq!(
-            store.deltas(&volume(of), 0).expect("deltas"),
-            deltas,
-            "deltas {when}"
-        );
+        let deltas: Vec<_> = deltas.map(|(seq, number)| (seq, sample(number).id())).collect();
+        assert_eq!(store.deltas(&volume(of), 0).expect("deltas"), deltas, "deltas {when}");
     }
-    let volumes =
-        (0..VOLUMES).filter(|of| !spec.heads(*of).is_empty() || !spec.deltas(*of).is_empty());
-    assert_eq!(
-        store.volumes().expect("volumes"),
-        volumes.map(volume).collect::<Vec<_>>(),
-        "volumes {when}"
-    );
+    let volumes = (0..VOLUMES).filter(|of| !spec.heads(*of).is_empty() || !spec.deltas(*of).is_empty());
+    assert_eq!(store.volumes().expect("volumes"), volumes.map(volume).collect::<Vec<_>>(), "volumes {when}");
 }
 
 fn stored_head((by, seq, value): (u8, u64, u8)) -> StoredHead {
-    StoredHead {
-        device: device(by),
-        seq,
-        bytes: head_bytes(value),
-    }
+    StoredHead { device: device(by), seq, bytes: head_bytes(value) }
 }

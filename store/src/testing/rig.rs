@@ -44,8 +44,7 @@ impl Rig for MemoryRig {
     }
 
     fn crash(&mut self, luck: u64) {
-        self.store
-            .crash_keeping(|change| luck >> (change % 64) & 1 == 1);
+        self.store.crash_keeping(|change| luck >> (change % 64) & 1 == 1);
     }
 
     fn damage(&mut self, id: &BlockId) -> bool {

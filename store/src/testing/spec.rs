@@ -17,10 +17,7 @@ pub(super) struct Fact<T> {
 
 impl<T: Clone + PartialEq + Default> Default for Fact<T> {
     fn default() -> Self {
-        Self {
-            now: T::default(),
-            after_crash: vec![T::default()],
-        }
+        Self { now: T::default(), after_crash: vec![T::default()] }
     }
 }
 
@@ -84,17 +81,13 @@ impl Spec {
     /// The heads of a volume, as (device, number, value).
     pub(super) fn heads(&self, volume: u8) -> Vec<(u8, u64, u8)> {
         let heads = self.heads.iter().filter(|(key, _)| key.volume == volume);
-        heads
-            .filter_map(|(key, fact)| Some((key.device, key.seq, fact.now?)))
-            .collect()
+        heads.filter_map(|(key, fact)| Some((key.device, key.seq, fact.now?))).collect()
     }
 
     /// The untrimmed journal of a volume, as (number, block).
     pub(super) fn deltas(&self, volume: u8) -> Vec<(u64, usize)> {
         let deltas = self.deltas.range((volume, 0)..=(volume, u64::MAX));
-        deltas
-            .filter_map(|((_, seq), fact)| Some((*seq, fact.now?)))
-            .collect()
+        deltas.filter_map(|((_, seq), fact)| Some((*seq, fact.now?))).collect()
     }
 
     pub(super) fn highest(&self, volume: u8) -> u64 {
@@ -103,10 +96,7 @@ impl Spec {
 
     pub(super) fn append(&mut self, volume: u8, seq: u64, block: usize) {
         self.put(block);
-        self.deltas
-            .entry((volume, seq))
-            .or_default()
-            .set(Some(block));
+        self.deltas.entry((volume, seq)).or_default().set(Some(block));
         self.highest.insert(volume, seq);
     }
 
@@ -120,9 +110,7 @@ impl Spec {
     /// The blocks that a sweep takes which must keep `kept`.
     pub(super) fn garbage(&self, kept: impl Fn(usize) -> bool) -> Vec<usize> {
         let is_delta = |block| self.deltas.values().any(|fact| fact.now == Some(block));
-        (0..BLOCKS)
-            .filter(|&block| self.has(block) && !kept(block) && !is_delta(block))
-            .collect()
+        (0..BLOCKS).filter(|&block| self.has(block) && !kept(block) && !is_delta(block)).collect()
     }
 
     pub(super) fn remove(&mut self, block: usize) {
@@ -138,15 +126,11 @@ impl Spec {
 
     /// Learns which heads survived. `false` if one of the facts could not have come about.
     pub(super) fn learn_heads(&mut self, seen: impl Fn(HeadKey) -> Option<u8>) -> bool {
-        self.heads
-            .iter_mut()
-            .all(|(key, fact)| fact.learn(seen(*key)))
+        self.heads.iter_mut().all(|(key, fact)| fact.learn(seen(*key)))
     }
 
     /// Learns which deltas survived.
     pub(super) fn learn_deltas(&mut self, seen: impl Fn(u8, u64) -> Option<usize>) -> bool {
-        self.deltas
-            .iter_mut()
-            .all(|((volume, seq), fact)| fact.learn(seen(*volume, *seq)))
+        self.deltas.iter_mut().all(|((volume, seq), fact)| fact.learn(seen(*volume, *seq)))
     }
 }

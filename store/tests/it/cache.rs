@@ -95,11 +95,7 @@ fn a_skewed_load_hits_more_often_than_in_a_plain_lru() {
         hits += u64::from(read(&mut policy, key, Requester::Own));
         lru_hits += u64::from(lru.put(key, ()).is_some());
     }
-    println!(
-        "hits: {} %, of a plain LRU: {} %",
-        hits * 100 / ASKS,
-        lru_hits * 100 / ASKS
-    );
+    println!("hits: {} %, of a plain LRU: {} %", hits * 100 / ASKS, lru_hits * 100 / ASKS);
     assert!(hits > lru_hits);
 }
 
@@ -214,10 +210,7 @@ fn the_bytes_kept_never_exceed_the_ceiling_while_threads_write() {
     let stats = cache.stats();
     assert!(stats.bytes <= stats.ceiling_bytes && stats.ceiling_bytes == CEILING);
     assert!(stats.evicted > 0 && stats.blocks > 50, "{stats:?}");
-    assert!(
-        cache.backing().bytes() < stats.bytes,
-        "overhead is charged for"
-    );
+    assert!(cache.backing().bytes() < stats.bytes, "overhead is charged for");
 }
 
 #[test]
@@ -261,13 +254,8 @@ fn a_reopened_cache_keeps_what_fits() {
 #[test]
 fn a_cache_that_cannot_delete_takes_nothing_in() {
     let cache = open(FaultyStore::new(MemoryBacking::new(), 1));
-    cache
-        .backing()
-        .faults()
-        .add(Rule::from(Call::Evict, 1, Fault::Io));
-    let failures = (0..100)
-        .filter(|n| cache.put(&block(*n, 100_000)).is_err())
-        .count();
+    cache.backing().faults().add(Rule::from(Call::Evict, 1, Fault::Io));
+    let failures = (0..100).filter(|n| cache.put(&block(*n, 100_000)).is_err()).count();
     assert!(failures > 50);
     assert!(cache.backing().inner().bytes() <= CEILING);
     cache.backing().faults().clear();
@@ -280,10 +268,7 @@ fn a_cache_that_cannot_delete_takes_nothing_in() {
 #[test]
 fn a_write_that_failed_leaves_nothing_behind() {
     let cache = open(FaultyStore::new(MemoryBacking::new(), 1));
-    cache
-        .backing()
-        .faults()
-        .add(Rule::nth(Call::Put, 1, Fault::Full));
+    cache.backing().faults().add(Rule::nth(Call::Put, 1, Fault::Full));
     let block = block(1, 1000);
     assert!(cache.put(&block).is_err_and(|error| error.is_full()));
     assert!(!cache.has(&block.id()).expect("has"));
@@ -296,10 +281,7 @@ fn a_damaged_block_is_a_miss() {
     let cache = open(FaultyStore::new(MemoryBacking::new(), 1));
     let block = block(1, 1000);
     cache.put(&block).expect("put");
-    cache
-        .backing()
-        .faults()
-        .add(Rule::nth(Call::Get, 1, Fault::Damage));
+    cache.backing().faults().add(Rule::nth(Call::Get, 1, Fault::Damage));
     assert_eq!(cache.get(&block.id(), ask()).expect("get"), None);
     cache.put(&block).expect("put");
     assert_eq!(cache.get(&block.id(), ask()).expect("get"), Some(block));

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use cairn_store::faulty::{Call, Fault, Rule};
 use cairn_store::testing::{ask, block, volume};
 use cairn_store::{
-    Ask, BlockStore, Collector, FaultyStore, HeadStore, HintStore, MemoryStore, StoreError,
-    SweepOptions,
+    Ask, BlockStore, Collector, FaultyStore, HeadStore, HintStore, MemoryStore, StoreError, SweepOptions,
 };
 
 fn faulty() -> FaultyStore<MemoryStore> {
@@ -17,15 +16,10 @@ fn faulty() -> FaultyStore<MemoryStore> {
 fn only_the_nth_call_fails() {
     let store = faulty();
     store.faults().add(Rule::nth(Call::Put, 3, Fault::Io));
-    let failed: Vec<_> = (1..=5)
-        .filter(|n| store.put(&block(*n, 100)).is_err())
-        .collect();
+    let failed: Vec<_> = (1..=5).filter(|n| store.put(&block(*n, 100)).is_err()).collect();
     assert_eq!(failed, [3]);
     assert!(!store.inner().has(&block(3, 100).id()).expect("has"));
-    assert_eq!(
-        (store.faults().calls(Call::Put), store.faults().struck()),
-        (5, 1)
-    );
+    assert_eq!((store.faults().calls(Call::Put), store.faults().struck()), (5, 1));
 }
 
 #[test]
@@ -37,26 +31,14 @@ fn a_full_disk_stays_full_and_still_reads() {
         let error = store.put(&block(n, 100)).expect_err("full");
         assert!(error.is_full() && !error.is_retryable());
     }
-    assert!(
-        store
-            .get(&block(1, 100).id(), ask())
-            .expect("get")
-            .is_some()
-    );
+    assert!(store.get(&block(1, 100).id(), ask()).expect("get").is_some());
 }
 
 #[test]
 fn a_call_can_fail_although_it_was_done() {
     let store = faulty();
-    store
-        .faults()
-        .add(Rule::nth(Call::Put, 1, Fault::Timeout).although_done());
-    assert!(
-        store
-            .put(&block(1, 100))
-            .expect_err("timeout")
-            .is_retryable()
-    );
+    store.faults().add(Rule::nth(Call::Put, 1, Fault::Timeout).although_done());
+    assert!(store.put(&block(1, 100)).expect_err("timeout").is_retryable());
     assert!(store.inner().has(&block(1, 100).id()).expect("has"));
 }
 
@@ -77,12 +59,7 @@ fn damaged_bytes_never_come_out() {
     let block = block(1, 100);
     store.put(&block).expect("put");
     store.faults().add(Rule::nth(Call::Get, 1, Fault::Damage));
-    assert!(
-        store
-            .get(&block.id(), ask())
-            .expect_err("damaged")
-            .is_damaged()
-    );
+    assert!(store.get(&block.id(), ask()).expect_err("damaged").is_damaged());
     assert_eq!(store.get(&block.id(), ask()).expect("get"), Some(block));
 }
 
@@ -92,9 +69,7 @@ fn a_stuck_get_ends_at_its_deadline() {
     store.put(&block(1, 100)).expect("put");
     store.faults().add(Rule::nth(Call::Get, 1, Fault::Stuck));
     let (begun, timeout) = (Instant::now(), Duration::from_millis(50));
-    let error = store
-        .get(&block(1, 100).id(), Ask::now(timeout))
-        .expect_err("late");
+    let error = store.get(&block(1, 100).id(), Ask::now(timeout)).expect_err("late");
     assert!(matches!(error, StoreError::Timeout { op: "get", .. }));
     assert!((timeout..timeout * 40).contains(&begun.elapsed()));
 }
@@ -124,16 +99,9 @@ fn a_delay_passes_or_times_out_as_the_deadline_says() {
     let store = faulty();
     let block = block(1, 100);
     store.put(&block).expect("put");
-    store.faults().add(Rule::from(
-        Call::Get,
-        1,
-        Fault::Delay(Duration::from_millis(20)),
-    ));
+    store.faults().add(Rule::from(Call::Get, 1, Fault::Delay(Duration::from_millis(20))));
     let begun = Instant::now();
-    assert_eq!(
-        store.get(&block.id(), ask()).expect("get"),
-        Some(block.clone())
-    );
+    assert_eq!(store.get(&block.id(), ask()).expect("get"), Some(block.clone()));
     assert!(begun.elapsed() >= Duration::from_millis(20));
     let late = store.get(&block.id(), Ask::now(Duration::from_millis(5)));
     assert!(matches!(late, Err(StoreError::Timeout { .. })));
@@ -143,13 +111,9 @@ fn a_delay_passes_or_times_out_as_the_deadline_says() {
 fn chance_is_the_same_for_the_same_seed() {
     let failed = |seed| {
         let store = FaultyStore::new(MemoryStore::new(), seed);
-        store
-            .faults()
-            .add(Rule::by_chance(Call::Has, 200, Fault::TooManyFiles));
+        store.faults().add(Rule::by_chance(Call::Has, 200, Fault::TooManyFiles));
         let id = block(1, 100).id();
-        (0..200)
-            .filter(|_| store.has(&id).is_err())
-            .collect::<Vec<_>>()
+        (0..200).filter(|_| store.has(&id).is_err()).collect::<Vec<_>>()
     };
     assert_eq!(failed(7), failed(7));
     assert_ne!(failed(7), failed(8));
@@ -173,9 +137,7 @@ fn every_ordinal_of_a_workload_can_be_struck() {
         let store = faulty();
         store.faults().add(Rule::nth_of_any(n, Fault::Io));
         assert!(workload(&store).is_err(), "call {n}");
-        workload(&store)
-            .or_else(out_of_order_is_fine)
-            .expect("and works again");
+        workload(&store).or_else(out_of_order_is_fine).expect("and works again");
     }
 }
 

@@ -4,3 +4,4 @@ mod cache;
 mod contract;
 mod faults;
 mod histories;
+mod memory;

@@ -38,18 +38,12 @@ fn begin(store: &dyn Store) -> Box<dyn Collection> {
 }
 
 fn sweep(collection: Box<dyn Collection>) -> SweepReport {
-    collection
-        .sweep(SweepOptions::default(), &mut |_| ())
-        .expect("sweep")
+    collection.sweep(SweepOptions::default(), &mut |_| ()).expect("sweep")
 }
 
 fn has(store: &dyn Store, id: &BlockId) -> bool {
     let has = store.has(id).expect("has");
-    assert_eq!(
-        store.get(id, ask()).expect("get").is_some(),
-        has,
-        "has and get disagree"
-    );
+    assert_eq!(store.get(id, ask()).expect("get").is_some(), has, "has and get disagree");
     has
 }
 
@@ -61,10 +55,7 @@ fn a_sweep_keeps_what_is_marked_and_removes_the_rest(store: Box<dyn Store>) {
     }
     let report = sweep(collection);
     assert_eq!((report.blocks_kept, report.blocks_removed), (5, 15));
-    assert_eq!(
-        (report.bytes_kept, report.bytes_removed),
-        (5 * 500, 15 * 500)
-    );
+    assert_eq!((report.bytes_kept, report.bytes_removed), (5 * 500, 15 * 500));
     for (n, block) in blocks.iter().enumerate() {
         assert_eq!(has(store.as_ref(), &block.id()), n < 5);
     }
@@ -84,9 +75,7 @@ fn a_dry_run_counts_and_removes_nothing(store: Box<dyn Store>) {
     let blocks = fill(store.as_ref(), 10);
     let mut collection = begin(store.as_ref());
     collection.mark(&blocks[0].id());
-    let dry = collection
-        .sweep(SweepOptions { dry_run: true }, &mut |_| ())
-        .expect("sweep");
+    let dry = collection.sweep(SweepOptions { dry_run: true }, &mut |_| ()).expect("sweep");
     assert!(blocks.iter().all(|block| has(store.as_ref(), &block.id())));
     let mut collection = begin(store.as_ref());
     collection.mark(&blocks[0].id());
@@ -124,23 +113,16 @@ fn what_was_claimed_before_is_not_protected(store: Box<dyn Store>) {
 
 fn deltas_stay_until_they_are_trimmed(store: Box<dyn Store>) {
     let (early, late) = (block(1, 500), block(2, 500));
-    store
-        .append_delta(&volume(1), 1, &early)
-        .expect("append_delta");
+    store.append_delta(&volume(1), 1, &early).expect("append_delta");
     let collection = begin(store.as_ref());
-    store
-        .append_delta(&volume(1), 2, &late)
-        .expect("append_delta");
+    store.append_delta(&volume(1), 2, &late).expect("append_delta");
     sweep(collection);
     assert!(has(store.as_ref(), &early.id()) && has(store.as_ref(), &late.id()));
     store.trim_deltas(&volume(1), 1).expect("trim_deltas");
     sweep(begin(store.as_ref()));
     assert!(!has(store.as_ref(), &early.id()));
     assert!(has(store.as_ref(), &late.id()));
-    assert_eq!(
-        store.deltas(&volume(1), 0).expect("deltas"),
-        [(2, late.id())]
-    );
+    assert_eq!(store.deltas(&volume(1), 0).expect("deltas"), [(2, late.id())]);
 }
 
 fn one_collection_runs_at_a_time(store: Box<dyn Store>) {

@@ -33,22 +33,15 @@ fn what_was_synced_survives(mut rig: Box<dyn Rig>) {
     let (put, delta, head) = (block(1, 5000), block(2, 300), Bytes::from_static(b"head"));
     let store = rig.store();
     store.put(&put).expect("put");
-    store
-        .append_delta(&volume(1), 1, &delta)
-        .expect("append_delta");
-    store
-        .put_head(&volume(1), &device(1), 1, &head)
-        .expect("put_head");
+    store.append_delta(&volume(1), 1, &delta).expect("append_delta");
+    store.put_head(&volume(1), &device(1), 1, &head).expect("put_head");
     store.sync().expect("sync");
     for luck in LUCKS {
         rig.crash(luck);
         let store = rig.store();
         assert_eq!(get(store, &put), Some(put.clone()));
         assert_eq!(get(store, &delta), Some(delta.clone()));
-        assert_eq!(
-            store.deltas(&volume(1), 0).expect("deltas"),
-            [(1, delta.id())]
-        );
+        assert_eq!(store.deltas(&volume(1), 0).expect("deltas"), [(1, delta.id())]);
         assert_eq!(store.heads(&volume(1)).expect("heads")[0].bytes, head);
         assert_eq!(store.volumes().expect("volumes"), [volume(1)]);
     }
@@ -101,32 +94,20 @@ fn a_claim_is_durable_after_a_sync(mut rig: Box<dyn Rig>) {
 fn what_was_dropped_and_synced_stays_away(mut rig: Box<dyn Rig>) {
     let store = rig.store();
     for seq in 1..=3 {
-        store
-            .append_delta(&volume(1), seq, &block(seq, 300))
-            .expect("append_delta");
+        store.append_delta(&volume(1), seq, &block(seq, 300)).expect("append_delta");
         let head = Bytes::from_static(b"head");
-        store
-            .put_head(&volume(1), &device(1), seq, &head)
-            .expect("put_head");
+        store.put_head(&volume(1), &device(1), seq, &head).expect("put_head");
     }
     store.sync().expect("sync");
     store.trim_deltas(&volume(1), 2).expect("trim_deltas");
-    store
-        .drop_heads(&volume(1), &[(device(1), 2)])
-        .expect("drop_heads");
+    store.drop_heads(&volume(1), &[(device(1), 2)]).expect("drop_heads");
     store.sync().expect("sync");
     for luck in LUCKS {
         rig.crash(luck);
         let store = rig.store();
-        assert_eq!(
-            store.deltas(&volume(1), 0).expect("deltas"),
-            [(3, block(3, 300).id())]
-        );
+        assert_eq!(store.deltas(&volume(1), 0).expect("deltas"), [(3, block(3, 300).id())]);
         let heads = store.heads(&volume(1)).expect("heads");
-        assert_eq!(
-            heads.iter().map(|head| head.seq).collect::<Vec<_>>(),
-            [1, 3]
-        );
+        assert_eq!(heads.iter().map(|head| head.seq).collect::<Vec<_>>(), [1, 3]);
     }
 }
 
@@ -135,9 +116,7 @@ fn a_journal_goes_on_after_a_crash(mut rig: Box<dyn Rig>) {
     for luck in LUCKS {
         for _ in 0..5 {
             let store = rig.store();
-            store
-                .append_delta(&volume(1), next, &block(next, 300))
-                .expect("append_delta");
+            store.append_delta(&volume(1), next, &block(next, 300)).expect("append_delta");
             next += 1;
         }
         rig.crash(luck);
@@ -153,17 +132,11 @@ fn a_journal_goes_on_after_a_crash(mut rig: Box<dyn Rig>) {
 /// Otherwise a dropped head could come back after a crash, and its blocks not.
 fn a_sweep_makes_durable_what_it_relies_on(mut rig: Box<dyn Rig>) {
     let store = rig.store();
-    store
-        .append_delta(&volume(1), 1, &block(1, 300))
-        .expect("append_delta");
-    store
-        .put_head(&volume(2), &device(1), 1, &Bytes::from_static(b"head"))
-        .expect("put_head");
+    store.append_delta(&volume(1), 1, &block(1, 300)).expect("append_delta");
+    store.put_head(&volume(2), &device(1), 1, &Bytes::from_static(b"head")).expect("put_head");
     store.sync().expect("sync");
     store.trim_deltas(&volume(1), 1).expect("trim_deltas");
-    store
-        .drop_heads(&volume(2), &[(device(1), 1)])
-        .expect("drop_heads");
+    store.drop_heads(&volume(2), &[(device(1), 1)]).expect("drop_heads");
     sweep_all(store);
     rig.crash(LUCKS[0]);
     assert_eq!(rig.store().volumes().expect("volumes"), []);
@@ -186,18 +159,9 @@ fn damage_is_an_error_and_never_bytes(mut rig: Box<dyn Rig>) {
     };
     for _ in 0..2 {
         let error = rig.store().get(&block.id(), ask()).expect_err("damaged");
-        assert!(
-            matches!(error, StoreError::Damaged { id, .. } if id == block.id()),
-            "{error}"
-        );
-        assert!(
-            !rig.store().has(&block.id()).expect("has"),
-            "a damaged block is not here"
-        );
-        assert!(
-            !rig.store().claim(&block.id()).expect("claim"),
-            "nor can it be claimed"
-        );
+        assert!(matches!(error, StoreError::Damaged { id, .. } if id == block.id()), "{error}");
+        assert!(!rig.store().has(&block.id()).expect("has"), "a damaged block is not here");
+        assert!(!rig.store().claim(&block.id()).expect("claim"), "nor can it be claimed");
     }
 }
 
@@ -222,10 +186,7 @@ fn a_scrub_names_what_is_damaged(mut rig: Box<dyn Rig>) {
     let report = store.scrub(&mut |_| ()).expect("scrub");
     let named: Vec<_> = report.damaged.iter().map(|damage| damage.id).collect();
     assert_eq!(named, [Some(block.id())]);
-    assert!(matches!(
-        report.damaged[0].place,
-        Place::Log { .. } | Place::Memory
-    ));
+    assert!(matches!(report.damaged[0].place, Place::Log { .. } | Place::Memory));
     assert!(!store.has(&block.id()).expect("has"), "a scrub quarantines");
 }
 
@@ -241,7 +202,5 @@ fn damaged_block(rig: &mut dyn Rig) -> Option<Block> {
 
 fn sweep_all(store: &dyn Store) {
     let collection = store.begin_collection().expect("begin_collection");
-    collection
-        .sweep(SweepOptions::default(), &mut |_| ())
-        .expect("sweep");
+    collection.sweep(SweepOptions::default(), &mut |_| ()).expect("sweep");
 }

@@ -5,11 +5,8 @@ use bytes::Bytes;
 use super::{Claim, claims};
 use crate::{HINT_BYTES_MAX, Store};
 
-pub(super) const CLAIMS: &[Claim<dyn Store>] = claims![
-    a_hint_is_what_was_put_last_or_forgotten,
-    some_hints_are_remembered,
-    an_oversized_hint_is_not_kept,
-];
+pub(super) const CLAIMS: &[Claim<dyn Store>] =
+    claims![a_hint_is_what_was_put_last_or_forgotten, some_hints_are_remembered, an_oversized_hint_is_not_kept,];
 
 fn hint(fill: u8, bytes: usize) -> Bytes {
     Bytes::from(vec![fill; bytes])
@@ -28,9 +25,7 @@ fn some_hints_are_remembered(store: Box<dyn Store>) {
     for key in &keys {
         store.put_hint(*key, hint(key[0], HINT_BYTES_MAX));
     }
-    let found = keys
-        .iter()
-        .filter(|key| store.hint(key) == Some(hint(key[0], HINT_BYTES_MAX)));
+    let found = keys.iter().filter(|key| store.hint(key) == Some(hint(key[0], HINT_BYTES_MAX)));
     assert!(found.count() >= keys.len() / 2);
 }
 

@@ -45,12 +45,8 @@ fn a_delta_is_readable_by_id(store: Box<dyn Store>) {
 fn a_delta_may_be_a_block_that_is_known(store: Box<dyn Store>) {
     let known = block(1, 200);
     store.put(&known).expect("put");
-    store
-        .append_delta(&volume(1), 1, &known)
-        .expect("append_delta");
-    store
-        .append_delta(&volume(1), 2, &known)
-        .expect("append_delta");
+    store.append_delta(&volume(1), 1, &known).expect("append_delta");
+    store.append_delta(&volume(1), 2, &known).expect("append_delta");
     let deltas = store.deltas(&volume(1), 0).expect("deltas");
     assert_eq!(deltas, [(1, known.id()), (2, known.id())]);
 }
@@ -61,10 +57,7 @@ fn numbers_may_skip_but_not_go_back(store: Box<dyn Store>) {
     }
     for seq in [0, 1, 4, 5] {
         let refused = append(store.as_ref(), 1, seq);
-        assert!(matches!(
-            refused,
-            Err(StoreError::DeltaOutOfOrder { last: 5, .. })
-        ));
+        assert!(matches!(refused, Err(StoreError::DeltaOutOfOrder { last: 5, .. })));
     }
     assert_eq!(numbers(store.as_ref(), 1, 0), [2, 5]);
 }
@@ -79,10 +72,7 @@ fn trimmed_deltas_are_gone_and_their_numbers_stay_used(store: Box<dyn Store>) {
     assert_eq!(numbers(store.as_ref(), 1, 0), []);
     store.trim_deltas(&volume(1), 2).expect("trim_deltas");
     let refused = append(store.as_ref(), 1, 9);
-    assert!(matches!(
-        refused,
-        Err(StoreError::DeltaOutOfOrder { last: 9, .. })
-    ));
+    assert!(matches!(refused, Err(StoreError::DeltaOutOfOrder { last: 9, .. })));
     append(store.as_ref(), 1, 10).expect("append_delta");
     assert_eq!(numbers(store.as_ref(), 1, 0), [10]);
 }

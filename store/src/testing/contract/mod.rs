@@ -27,12 +27,7 @@ use claims;
 /// Holds an own store to everything that can be seen without a crash. Panics, and names the claim, if one fails.
 pub fn run(make: &mut dyn FnMut() -> Box<dyn Store>) {
     run_blocks(&mut || make());
-    for claims in [
-        heads::CLAIMS,
-        journals::CLAIMS,
-        hints::CLAIMS,
-        collections::CLAIMS,
-    ] {
+    for claims in [heads::CLAIMS, journals::CLAIMS, hints::CLAIMS, collections::CLAIMS] {
         check_each(claims, make);
     }
 }
