@@ -44,10 +44,6 @@ impl Blocks {
     fn open(&self, reference: &Ref, kind: Kind) -> Bytes {
         open(reference, &self.0.borrow()[&reference.id], kind).unwrap()
     }
-
-    fn count(&self) -> usize {
-        self.0.borrow().len()
-    }
 }
 
 impl Nodes for &Blocks {
@@ -144,8 +140,13 @@ fn a_whole_volume() {
     let root = VolumeRoot { root, links, next_ino: 10 + SMALL_FILES as u64 };
     let root = blocks.seal(Kind::Root, &root.encode().unwrap());
     let sealed: Vec<Value> = blocks.0.borrow().values().map(|block| hex(block.bytes()).into()).collect();
-    let case =
-        json!({ "read": hex(volume().read().as_bytes()), "head": hex(sign(root)), "blocks": sealed, "files": files });
+    let case = json!({
+        "read": hex(volume().read().as_bytes()),
+        "volume_public": hex(volume().volume_public()),
+        "head": hex(sign(root)),
+        "blocks": sealed,
+        "files": files,
+    });
     compare("volume.json", "A volume, from its head to the bytes of its files.", vec![case], Vec::new());
 }
 
@@ -166,27 +167,38 @@ fn sign(root: Ref) -> Bytes {
 
 #[test]
 fn shapes_of_larger_trees() {
+    const MAP_ITEMS: usize = 5000;
+    const FILE_ITEMS: usize = 2000;
     let blocks = Blocks::default();
-    let keys = split_mix(3, 16 * 20_000);
+    let keys = split_mix(3, 16 * MAP_ITEMS);
     let entries = keys.chunks_exact(16).map(|key| (Bytes::copy_from_slice(key), Bytes::copy_from_slice(&key[..8])));
     let root = map(&blocks, entries);
-    let map_case = json!({
-        "name": "a map: keys of 16 bytes of the stream, the first 8 of each as value", "seed": 3, "items": 20_000,
-        "root": hex(root.root.unwrap().to_bytes()), "level": root.level, "nodes": blocks.count(),
-    });
+    let mut map_case = shape(Kind::MapNode, root.root.unwrap(), root.level, &blocks);
+    map_case["name"] = "a map of pieces of the stream, the first 8 bytes of each as value".into();
+    (map_case["seed"], map_case["items"], map_case["item_bytes"]) = (3.into(), MAP_ITEMS.into(), 16.into());
+
     let blocks = Blocks::default();
-    let ids = split_mix(4, 64 * 5_000);
+    let ids = split_mix(4, 64 * FILE_ITEMS);
     let extents = ids.chunks_exact(64).map(|bytes| {
-        let (id, key) = bytes.split_at(32);
-        let id = BlockId::from_bytes(id.try_into().unwrap());
-        let key = crate::keys::BlockKey::from_bytes(key.try_into().unwrap());
-        Extent::whole(Ref { id, key, len: 1000 })
+        let mut chunk = [0; Ref::BYTES];
+        chunk[..64].copy_from_slice(bytes);
+        chunk[64..].copy_from_slice(&1000_u32.to_le_bytes());
+        Extent::whole(Ref::from_bytes(&chunk).unwrap())
     });
     let root = file_tree::build(&mut &blocks, extents, false).unwrap().root.unwrap();
-    let file_case = json!({
-        "name": "a file: chunks of 1000 bytes, id and key 64 bytes of the stream", "seed": 4, "items": 5_000,
-        "root": hex(root.root.to_bytes()), "level": root.level, "nodes": blocks.count(),
-    });
-    let about = "Roots of larger trees of SplitMix64 outputs, sealed with the first convergence key of keys.json.";
+    let mut file_case = shape(Kind::FileNode, root.root, root.level, &blocks);
+    file_case["name"] = "a file of chunks of 1000 bytes, pieces of the stream as id and key".into();
+    (file_case["seed"], file_case["items"], file_case["item_bytes"]) = (4.into(), FILE_ITEMS.into(), 64.into());
+    let about = "Roots of larger trees, from pieces of a stream of SplitMix64 outputs.";
     compare("shapes.json", about, vec![map_case, file_case], Vec::new());
+}
+
+fn shape(kind: Kind, root: Ref, level: u8, blocks: &Blocks) -> Value {
+    json!({
+        "convergence": hex(volume().convergence().as_bytes()),
+        "kind": kind as u8,
+        "root": hex(root.to_bytes()),
+        "level": level,
+        "nodes": blocks.0.borrow().len(),
+    })
 }
