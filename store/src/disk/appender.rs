@@ -212,4 +212,10 @@ impl Appender {
     pub(crate) fn set_read_only(&self, reason: ReadOnlyReason) {
         self.writer.lock().set_read_only(reason);
     }
+
+    /// The active segment's file, and the part of it that a power cut can take.
+    #[cfg(test)]
+    pub(crate) fn unsynced_range(&self) -> (std::path::PathBuf, u64, u64) {
+        self.writer.lock().unsynced_range()
+    }
 }

@@ -279,6 +279,7 @@ pub(crate) fn change_of(
             }
         }
         Subject::Trim { volume, upto } => Change::Trim { volume, upto, at },
+        Subject::Void => Change::Nothing,
         Subject::Dead => {
             let is_current =
                 |entry: &DeadEntry| before(&entry.id).filter(|at| entry.names(at)).map(|at| (entry.id, at.len));

@@ -124,7 +124,7 @@ impl Inner {
             let catalog = self.catalog.read();
             let journal = |volume| catalog.journals.get(volume);
             match &header.subject {
-                Subject::Block => false,
+                Subject::Block | Subject::Void => false,
                 Subject::Delta { volume, seq } => {
                     journal(volume).and_then(|j| j.deltas.get(seq)).is_some_and(|(place, _)| *place == at)
                 }
@@ -198,7 +198,7 @@ impl Inner {
             Subject::Trim { volume, .. } => {
                 catalog.journals.get(volume).is_some_and(|journal| journal.trimmed_at == Some(from))
             }
-            Subject::Dead | Subject::DropHead { .. } => true,
+            Subject::Dead | Subject::DropHead { .. } | Subject::Void => true,
         }
     }
 
@@ -229,6 +229,6 @@ fn moved(subject: Subject, id: BlockId, at: Location, is_block: bool) -> Change 
         Subject::Delta { volume, seq } => Change::JournalMoved { volume, seq, id, at },
         Subject::Head { volume, device, seq } => Change::Head { volume, device, seq, id, at },
         Subject::Trim { volume, upto } => Change::Trim { volume, upto, at },
-        Subject::Dead | Subject::DropHead { .. } => Change::Nothing,
+        Subject::Dead | Subject::DropHead { .. } | Subject::Void => Change::Nothing,
     }
 }

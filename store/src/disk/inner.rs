@@ -20,7 +20,7 @@ use super::options::DiskOptions;
 use super::quarantine::{Quarantine, place};
 use super::record::Location;
 use super::recovery::{OpenReport, Opened};
-use super::replay::{BATCH_CHANGES, Replay};
+use super::replay::{BATCH_CHANGES, Replay, Tail};
 use super::worker::Signal;
 use super::writer::{Log, Record};
 use crate::{Limit, ReadOnlyReason, StoreError};
@@ -280,7 +280,7 @@ impl Inner {
             let catalog = Catalog::default();
             let (log, index, quarantine) = (&*self.log, &self.index, &self.quarantine);
             let mut replay = Replay { log, index, quarantine, catalog };
-            replay.run(Position::default())?;
+            replay.run(Position::default(), Tail::Durable)?;
             let mut catalog = self.catalog.write();
             let settled = catalog.settled + 1;
             *catalog = replay.catalog;

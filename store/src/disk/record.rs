@@ -1,7 +1,7 @@
 //! The bytes of one log record.
 //!
 //! ```text
-//! header: magic, version, kind, key length, store id, segment, seq, offset, payload length, id, key, crc32c
+//! header: magic, version, kind, key length, store id, seq, segment, offset, durable, payload length, id, key, crc32c
 //! payload
 //! trailer: payload length, the header's crc32c; zeros up to a multiple of 8
 //! ```
@@ -31,7 +31,7 @@ pub(crate) const HEADER_BYTES_MAX: usize = FIXED_BYTES + KEY_BYTES_MAX + CRC_BYT
 pub(crate) const RECORD_BYTES_MIN: u64 = record_bytes(0, 0);
 
 const MAGIC: [u8; 4] = *b"CRNr";
-const FIXED_BYTES: usize = 84;
+const FIXED_BYTES: usize = 80;
 const KEY_BYTES_MAX: usize = 56;
 const CRC_BYTES: usize = 4;
 const TRAILER_BYTES: usize = 8;
@@ -79,6 +79,8 @@ pub(crate) enum Subject {
     DropHead { volume: VolumeId, device: DeviceId, seq: u64 },
     /// A journal that was trimmed.
     Trim { volume: VolumeId, upto: u64 },
+    /// Fills a place where a crash left records that were never durable.
+    Void,
 }
 
 impl Subject {
@@ -90,12 +92,13 @@ impl Subject {
             Self::Dead => 5,
             Self::DropHead { .. } => 6,
             Self::Trim { .. } => 7,
+            Self::Void => 8,
         }
     }
 
     pub(crate) fn key_len(&self) -> usize {
         match self {
-            Self::Block | Self::Dead => 0,
+            Self::Block | Self::Dead | Self::Void => 0,
             Self::Delta { .. } | Self::Trim { .. } => 24,
             Self::Head { .. } | Self::DropHead { .. } => KEY_BYTES_MAX,
         }
@@ -108,7 +111,7 @@ impl Subject {
 
     fn write_key(&self, out: &mut Vec<u8>) {
         match self {
-            Self::Block | Self::Dead => {}
+            Self::Block | Self::Dead | Self::Void => {}
             Self::Delta { volume, seq } | Self::Trim { volume, upto: seq } => {
                 out.extend_from_slice(volume.as_bytes());
                 out.extend_from_slice(&seq.to_le_bytes());
@@ -135,6 +138,7 @@ impl Subject {
             5 => Self::Dead,
             6 => long().map(|(volume, device, seq)| Self::DropHead { volume, device, seq })?,
             7 => short().map(|(volume, upto)| Self::Trim { volume, upto })?,
+            8 => Self::Void,
             _ => return None,
         };
         (subject.key_len() == key.len()).then_some(subject)
@@ -151,6 +155,8 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     /// Of the record in its segment.
     pub(crate) offset: u32,
+    /// Up to here its segment was durable when the record was written: what is bad before this place was good once.
+    pub(crate) durable: u32,
     pub(crate) len: u32,
     pub(crate) id: BlockId,
 }
@@ -164,9 +170,10 @@ impl Header {
         out.push(self.subject.kind());
         out.extend_from_slice(&(self.subject.key_len() as u16).to_le_bytes());
         out.extend_from_slice(store);
-        out.extend_from_slice(&u64::from(self.segment).to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
-        out.extend_from_slice(&u64::from(self.offset).to_le_bytes());
+        out.extend_from_slice(&self.segment.to_le_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.durable.to_le_bytes());
         out.extend_from_slice(&self.len.to_le_bytes());
         out.extend_from_slice(self.id.as_bytes());
         self.subject.write_key(out);
@@ -187,21 +194,22 @@ impl Header {
         }
         let crc = u32_at(bytes, crc_at);
         let is_ours =
-            bytes[8..24] == store[..] && u64_at(bytes, 24) == u64::from(segment) && u64_at(bytes, 40) == offset;
+            bytes[8..24] == store[..] && u32_at(bytes, 32) == segment && u64::from(u32_at(bytes, 36)) == offset;
         if !is_ours || crc32c::crc32c(&bytes[..crc_at]) != crc {
             return None;
         }
-        let len = u32_at(bytes, 48);
+        let len = u32_at(bytes, 44);
         if len as usize > PAYLOAD_BYTES_MAX {
             return None;
         }
         let header = Self {
             subject: Subject::read(bytes[5], &bytes[FIXED_BYTES..crc_at])?,
             segment,
-            seq: u64_at(bytes, 32),
-            offset: u32::try_from(offset).ok()?,
+            seq: u64_at(bytes, 24),
+            offset: u32_at(bytes, 36),
+            durable: u32_at(bytes, 40),
             len,
-            id: BlockId::from_bytes(array_at(bytes, 52)?),
+            id: BlockId::from_bytes(array_at(bytes, 48)?),
         };
         Some((header, crc))
     }
@@ -330,10 +338,10 @@ mod tests {
     const STORE: StoreId = [7; 16];
 
     fn header(subject: Subject, len: u32) -> Header {
-        Header { subject, segment: 3, seq: 99, offset: 72, len, id: BlockId::from_bytes([5; 32]) }
+        Header { subject, segment: 3, seq: 99, offset: 72, durable: 72, len, id: BlockId::from_bytes([5; 32]) }
     }
 
-    fn subjects() -> [Subject; 6] {
+    fn subjects() -> [Subject; 7] {
         let volume = VolumeId::from_bytes([1; 16]);
         let device = DeviceId::from_bytes([2; 32]);
         [
@@ -343,6 +351,7 @@ mod tests {
             Subject::Dead,
             Subject::DropHead { volume, device, seq: 10 },
             Subject::Trim { volume, upto: 11 },
+            Subject::Void,
         ]
     }
 

@@ -9,8 +9,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
+use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use cairn_block::BlockId;
 
 use super::catalog::{Catalog, Position};
 use super::device::Device;
@@ -18,12 +21,12 @@ use super::index::Index;
 use super::layout::{Layout, check_version, create_dir};
 use super::options::DiskOptions;
 use super::quarantine::Quarantine;
-use super::record::StoreId;
-use super::replay::{Replay, Replayed};
+use super::record::{Header, PAYLOAD_BYTES_MAX, RECORD_BYTES_MIN, StoreId, Subject};
+use super::replay::{Replay, Replayed, Tail};
 use super::reserve::Reserve;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use super::segments::{Segment, Segments};
-use super::writer::{Active, Log, Writer};
+use super::writer::{Active, Log, Writer, encode};
 use crate::{ReadOnlyReason, StoreError};
 
 /// What opening found and did.
@@ -35,8 +38,8 @@ pub struct OpenReport {
     pub bytes_replayed: u64,
     /// The index was missing or damaged and was made anew from the log.
     pub index_rebuilt: bool,
-    /// Bytes at the end of the log that were begun but never durable.
-    pub tail_bytes_dropped: u64,
+    /// Bytes near the end of the log that a crash left behind and that were never durable, as far as anything tells.
+    pub torn_bytes: u64,
     /// The format file was missing or damaged and was written again.
     pub format_repaired: bool,
     /// Files among the segments that belong elsewhere. They are left alone.
@@ -207,7 +210,7 @@ fn recover(
         }
         let from = index.checkpoint().upto;
         let mut replay = Replay { log, index: &index, quarantine, catalog };
-        let replayed = replay.run(from)?;
+        let replayed = replay.run(from, Tail::Torn)?;
         let catalog = replay.catalog;
         Ok((index, catalog, replayed))
     };
@@ -236,7 +239,7 @@ fn go_on(log: &Log, index: &Index, replayed: &Replayed, report: &mut OpenReport)
     if let Some((number, len)) = last
         && let Some(active) = resume(log, number, len, upto, replayed, report)?
     {
-        let is_dirty = replayed.records > 0 || report.tail_bytes_dropped > 0;
+        let is_dirty = replayed.records > 0 || report.torn_bytes > 0;
         return finish(log, index, active, replayed, is_dirty);
     }
     // A number that the index has seen is not used again, even if its file is lost.
@@ -270,13 +273,42 @@ fn resume(
     let file = OpenOptions::new().read(true).write(true).open(&path);
     let file = file.map_err(|source| StoreError::io("open", &path, source))?;
     let end = replayed.sound_end;
+    report.torn_bytes = replayed.torn.iter().map(|(from, to)| to - from).sum();
+    if report.torn_bytes > 0 {
+        tracing::warn!(segment = number, bytes = report.torn_bytes, "dropping what was never durable");
+    }
+    for &(from, to) in replayed.torn.iter().filter(|(from, _)| *from < end) {
+        fill(log, &file, number, from, to)?;
+    }
     if end < len {
-        report.tail_bytes_dropped = len - end;
-        tracing::warn!(segment = number, bytes = len - end, "dropping the unfinished end of the log");
         file.set_len(end).map_err(|source| StoreError::io("cut", &path, source))?;
     }
     log.segments.set_len(number, end);
     Ok(Some(Active { number, file: Arc::new(file), path, written: end, synced: end }))
+}
+
+/// Writes void records over a stretch that was never durable, so that nobody takes it for damage later. What a crash
+/// leaves of this is bad bytes at the same place, and is filled by the next open.
+fn fill(log: &Log, file: &File, segment: u32, from: u64, to: u64) -> Result<(), StoreError> {
+    // Halves of what fits, so that what is left over always takes a record of its own.
+    const FILL_BYTES: u64 = PAYLOAD_BYTES_MAX as u64 / 2;
+    let (mut at, mut bytes) = (from, Vec::new());
+    while to - at >= RECORD_BYTES_MIN {
+        let size = if to - at > 2 * FILL_BYTES { FILL_BYTES } else { to - at };
+        let payload = vec![0; (size - RECORD_BYTES_MIN) as usize];
+        let header = Header {
+            subject: Subject::Void,
+            segment,
+            seq: 0,
+            offset: at as u32,
+            durable: 0,
+            len: payload.len() as u32,
+            id: BlockId::of(&payload),
+        };
+        encode(&header, &payload, &log.store, &mut bytes);
+        at = header.end();
+    }
+    log.device.write_all(file, &log.segments.path(segment), &mut [IoSlice::new(&bytes)], from)
 }
 
 /// What is shown after opening is durable: what a killed process left in the page cache is synced first.

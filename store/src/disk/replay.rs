@@ -14,8 +14,17 @@ use crate::StoreError;
 /// Changes of one write to the index: a few MiB of memory.
 pub(crate) const BATCH_CHANGES: usize = 8192;
 
+/// What the end of the log may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// A crash may have left records there that were never durable.
+    Torn,
+    /// All of it is durable.
+    Durable,
+}
+
 /// What a replay met.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
@@ -23,6 +32,8 @@ pub(crate) struct Replayed {
     pub(crate) seq: u64,
     /// Where the last sound record of the last segment ends.
     pub(crate) sound_end: u64,
+    /// What is bad in the last segment and was never durable, as far as anything tells.
+    pub(crate) torn: Vec<(u64, u64)>,
     /// In the last segment, something could not be read.
     pub(crate) has_read_errors: bool,
 }
@@ -37,15 +48,14 @@ pub(crate) struct Replay<'a> {
 
 impl Replay<'_> {
     /// Replays all segments from a position on. Everything is in the index afterwards, though not durable there.
-    ///
-    /// What is wrong behind the last sound record of the last segment is not counted as damage: it was never durable.
-    pub(crate) fn run(&mut self, from: Position) -> Result<Replayed, StoreError> {
+    pub(crate) fn run(&mut self, from: Position, tail: Tail) -> Result<Replayed, StoreError> {
         let mut replayed = Replayed { seq: self.index.checkpoint().seq, ..Replayed::default() };
         let segments = self.log.segments.list();
         let last = segments.last().map(|(number, _)| *number);
         for (number, len) in segments.into_iter().filter(|(number, _)| *number >= from.segment) {
             let start = if number == from.segment { from.offset.into() } else { SEGMENT_HEADER_BYTES };
-            self.segment(number, start.max(SEGMENT_HEADER_BYTES), len, last == Some(number), &mut replayed)?;
+            let tail = if last == Some(number) { tail } else { Tail::Durable };
+            self.segment(number, start.max(SEGMENT_HEADER_BYTES), len, tail, &mut replayed)?;
         }
         self.drain()?;
         Ok(replayed)
@@ -56,32 +66,36 @@ impl Replay<'_> {
         number: u32,
         start: u64,
         len: u64,
-        is_last: bool,
+        tail: Tail,
         replayed: &mut Replayed,
     ) -> Result<(), StoreError> {
         replayed.sound_end = start.min(len.max(SEGMENT_HEADER_BYTES));
         let Some(file) = self.log.segments.file(number)? else { return Ok(()) };
         let log = self.log;
         let mut scan = Scan::new(&log.device, &file, &log.store, number, start, len);
-        // Damage with nothing sound behind it, so far.
-        let mut suspect = Vec::new();
+        let (mut bad, mut durable) = (Vec::new(), start);
         while let Some(found) = scan.next() {
             match found {
                 Found::Record { header, payload, is_sound: true } => {
-                    suspect.drain(..).try_for_each(|damage| self.damaged(damage))?;
                     replayed.records += 1;
                     replayed.bytes += header.record_bytes();
                     replayed.seq = replayed.seq.max(header.seq);
                     replayed.sound_end = header.end();
+                    durable = durable.max(header.durable.into());
                     self.sound(&header, payload)?;
                 }
-                Found::Record { header, .. } => suspect.push(Damaged::Record(header)),
-                Found::Hole { from, to } => suspect.push(Damaged::Hole { segment: number, from, to }),
+                Found::Record { header, .. } => bad.push(Bad::Record(header)),
+                Found::Hole { from, to } => bad.push(Bad::Hole { segment: number, from, to }),
             }
         }
         replayed.has_read_errors = scan.has_read_errors();
-        if !is_last || scan.has_read_errors() {
-            suspect.drain(..).try_for_each(|damage| self.damaged(damage))?;
+        for bad in bad {
+            let (from, to) = bad.range();
+            if tail == Tail::Torn && from >= durable && !replayed.has_read_errors {
+                replayed.torn.push((from, to));
+            } else {
+                self.damaged(bad)?;
+            }
         }
         Ok(())
     }
@@ -95,10 +109,10 @@ impl Replay<'_> {
     }
 
     /// A block whose payload is bad is remembered under its id, unless a sound copy is known.
-    fn damaged(&mut self, damage: Damaged) -> Result<(), StoreError> {
+    fn damaged(&mut self, damage: Bad) -> Result<(), StoreError> {
         match damage {
-            Damaged::Hole { segment, from, to } => self.quarantine.add_hole(segment, from, to),
-            Damaged::Record(header) if header.subject.is_block() => {
+            Bad::Hole { segment, from, to } => self.quarantine.add_hole(segment, from, to),
+            Bad::Record(header) if header.subject.is_block() => {
                 if self.before(&header.id).is_some() {
                     return Ok(());
                 }
@@ -107,7 +121,7 @@ impl Replay<'_> {
                 self.index.set_quarantined(&id, Some(at))?;
                 self.apply(&header, Change::Block { id, at, is_new: true })?;
             }
-            Damaged::Record(header) => {
+            Bad::Record(header) => {
                 self.quarantine.add_hole(header.segment, header.offset.into(), header.end());
             }
         }
@@ -141,7 +155,17 @@ impl Replay<'_> {
     }
 }
 
-enum Damaged {
+/// Bytes that are no sound record.
+enum Bad {
     Record(Header),
     Hole { segment: u32, from: u64, to: u64 },
+}
+
+impl Bad {
+    fn range(&self) -> (u64, u64) {
+        match self {
+            Self::Record(header) => (header.offset.into(), header.end()),
+            Self::Hole { from, to, .. } => (*from, *to),
+        }
+    }
 }

@@ -173,6 +173,7 @@ impl Writer {
             segment: self.active.number,
             seq: self.seq + 1,
             offset: self.end() as u32,
+            durable: self.active.synced as u32,
             len: record.payload.len() as u32,
             id: record.id,
         };
@@ -314,6 +315,7 @@ impl Writer {
                 segment: number,
                 seq: record.seq,
                 offset: (written + chunk.len() as u64) as u32,
+                durable: SEGMENT_HEADER_BYTES as u32,
                 len: record.payload.len() as u32,
                 id: record.id,
             };
@@ -340,6 +342,11 @@ impl Writer {
 
     pub(crate) fn is_broken(&self) -> bool {
         self.is_broken
+    }
+
+    #[cfg(test)]
+    pub(crate) fn unsynced_range(&self) -> (PathBuf, u64, u64) {
+        (self.active.path.clone(), self.active.synced, self.active.written)
     }
 }
 

@@ -1,0 +1,130 @@
+//! A disk that fails: nothing is acknowledged that is not there.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::rig::{DiskRig, get, options, put_all};
+use crate::disk::DiskOptions;
+use crate::testing::{block, device, volume};
+use crate::{BlockStore, Collector, HeadStore, Limit, ReadOnlyReason, StoreError, SweepOptions};
+
+fn roomy() -> DiskRig {
+    DiskRig::with(DiskOptions { segment_bytes: 8 << 20, ..options() })
+}
+
+#[test]
+fn a_failed_sync_kills_the_segment_and_loses_nothing() {
+    let mut rig = roomy();
+    let early: Vec<_> = (0..20).map(|n| block(n, 5000)).collect();
+    let late: Vec<_> = (100..120).map(|n| block(n, 50_000)).collect();
+    let store = rig.disk();
+    put_all(store, &early);
+    store.sync().expect("sync");
+    put_all(store, &late);
+    store.put_head(&volume(1), &device(1), 1, &Bytes::from_static(b"head")).expect("put_head");
+    store.append_delta(&volume(1), 7, &block(200, 600)).expect("append_delta");
+    store.faults().sync_in.store(1, Ordering::SeqCst);
+    store.sync().expect("written again elsewhere");
+    assert_eq!(store.health().failed_syncs, 1);
+    assert_eq!(store.health().read_only, None);
+    assert_eq!(store.stats().segments, 2);
+    // What the dead segment holds behind its last sync is gone from the disk, as the kernel may have dropped it.
+    let dead = &rig.segments()[0];
+    let durable = 72 + 20 * 5096;
+    std::fs::OpenOptions::new().write(true).open(dead).expect("open").set_len(durable).expect("cut");
+    for _ in 0..2 {
+        let store = rig.kill();
+        for block in early.iter().chain(&late) {
+            assert_eq!(get(store, block).as_ref(), Some(block));
+        }
+        assert_eq!(store.heads(&volume(1)).expect("heads")[0].bytes, "head");
+        assert_eq!(store.deltas(&volume(1), 0).expect("deltas"), [(7, block(200, 600).id())]);
+        assert_eq!(store.damage(), []);
+        store.rebuild_index().expect("rebuild");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_sync_makes_the_store_read_only_and_visibly_so() {
+    let mut rig = roomy();
+    let (kept, lost) = (block(1, 5000), block(2, 5000));
+    let store = rig.disk();
+    store.put(&kept).expect("put");
+    store.sync().expect("sync");
+    store.put(&lost).expect("put");
+    store.faults().no_sync.store(true, Ordering::SeqCst);
+    let is_refused = |result| matches!(result, Err(StoreError::ReadOnly { .. }));
+    assert!(is_refused(store.sync()));
+    assert!(is_refused(store.sync()), "a second try must not succeed");
+    store.faults().no_sync.store(false, Ordering::SeqCst);
+    assert!(is_refused(store.sync()));
+    assert!(is_refused(store.put(&block(3, 100)).map(|_| ())));
+    assert_eq!(store.health().read_only, Some(ReadOnlyReason::SyncFailed { segment: 1 }));
+    assert_eq!(get(store, &kept), Some(kept.clone()));
+    let store = rig.kill();
+    assert_eq!(get(store, &kept), Some(kept));
+    assert_eq!(store.health().read_only, None);
+}
+
+#[test]
+fn every_failing_sync_is_survived_whichever_it_is() {
+    for nth in 1..12 {
+        let mut rig = DiskRig::with(options());
+        let store = rig.disk();
+        store.faults().sync_in.store(nth, Ordering::SeqCst);
+        let mut acknowledged = Vec::new();
+        for n in 0..40 {
+            let block = block(n, 9000);
+            let done = store.put(&block).and_then(|_| if n % 4 == 3 { store.sync() } else { Ok(()) });
+            if n % 4 == 3 && done.is_ok() {
+                acknowledged.push(block);
+            }
+        }
+        assert!(!acknowledged.is_empty());
+        let store = rig.kill();
+        for block in &acknowledged {
+            assert_eq!(get(store, block).as_ref(), Some(block), "sync {nth} failed");
+        }
+        assert_eq!(store.damage(), []);
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_still_deletes() {
+    let mut rig = DiskRig::with(DiskOptions { reserve_bytes: 1 << 20, ..options() });
+    let store = rig.disk();
+    let blocks: Vec<_> = (0..40).map(|n| block(n, 40_000)).collect();
+    put_all(store, &blocks);
+    store.sync().expect("sync");
+    store.faults().room.store(60_000, Ordering::SeqCst);
+    let more: Vec<_> = (100..120).map(|n| block(n, 40_000)).collect();
+    let refused = more.iter().find_map(|block| store.put(block).err()).expect("the disk is full");
+    assert!(refused.is_full(), "{refused}");
+    for block in &blocks {
+        assert_eq!(get(store, block).as_ref(), Some(block));
+    }
+    // The system gives back what the reserve gives up.
+    store.faults().room.store(1 << 20, Ordering::SeqCst);
+    let bytes_before = store.stats().log_bytes;
+    let mut collection = store.begin_collection().expect("begin");
+    collection.mark(&blocks[0].id());
+    collection.sweep(SweepOptions::default(), &mut |_| {}).expect("sweep");
+    assert!(store.stats().log_bytes < bytes_before / 2);
+    store.faults().room.store(u64::MAX, Ordering::SeqCst);
+    store.put(&more[0]).expect("there is room again");
+    store.sync().expect("sync");
+    let store = rig.kill();
+    assert_eq!(get(store, &blocks[0]).as_ref(), Some(&blocks[0]));
+    assert_eq!(get(store, &more[0]).as_ref(), Some(&more[0]));
+}
+
+#[test]
+fn a_quota_refuses_blocks_and_lets_the_journal_on() {
+    let rig = DiskRig::with(DiskOptions { quota_bytes: Some(100_000), ..options() });
+    let store = rig.disk();
+    let refused = (0..10).find_map(|n| store.put(&block(n, 40_000)).err()).expect("over the quota");
+    assert!(matches!(refused, StoreError::Full { limit: Limit::Quota { bytes: 100_000 }, .. }), "{refused}");
+    store.append_delta(&volume(1), 1, &block(50, 40_000)).expect("append_delta");
+    store.sync().expect("sync");
+}

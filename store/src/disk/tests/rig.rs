@@ -1,0 +1,137 @@
+//! A disk store that can lose power, and be damaged, in one process.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use cairn_block::{Block, BlockId};
+use tempfile::TempDir;
+
+use crate::disk::inner::Place;
+use crate::disk::{DiskOptions, DiskStore};
+use crate::testing::{Rig, ask};
+use crate::{BlockStore, Store};
+
+/// Segments so small that every test meets several.
+pub(super) fn options() -> DiskOptions {
+    DiskOptions { segment_bytes: 96 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20, ..DiskOptions::default() }
+}
+
+/// A store in a directory of its own.
+pub(super) struct DiskRig {
+    dir: TempDir,
+    store: Option<DiskStore>,
+    options: DiskOptions,
+}
+
+impl DiskRig {
+    pub(super) fn new() -> Self {
+        Self::with(options())
+    }
+
+    pub(super) fn with(options: DiskOptions) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = DiskStore::open(dir.path(), options.clone()).expect("a new store");
+        Self { dir, store: Some(store), options }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn disk(&self) -> &DiskStore {
+        self.store.as_ref().expect("open")
+    }
+
+    /// Closes in order.
+    pub(super) fn close(&mut self) {
+        self.store.take().expect("open").close().expect("close");
+    }
+
+    pub(super) fn open(&mut self) -> &DiskStore {
+        drop(self.store.take());
+        self.store.insert(DiskStore::open(self.dir.path(), self.options.clone()).expect("reopened"))
+    }
+
+    /// The process is killed: what reached the kernel stays.
+    pub(super) fn kill(&mut self) -> &DiskStore {
+        self.store.take().expect("open").kill();
+        self.open()
+    }
+
+    /// All files of the store, in order.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        files(self.path())
+    }
+
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
+        files(&self.path().join("log"))
+    }
+}
+
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+pub(super) fn get(store: &dyn Store, block: &Block) -> Option<Block> {
+    store.get(&block.id(), ask()).expect("get")
+}
+
+pub(super) fn put_all(store: &dyn Store, blocks: &[Block]) {
+    for block in blocks {
+        store.put(block).expect("put");
+    }
+}
+
+/// Flips one bit of a file.
+pub(super) fn flip(path: &Path, offset: u64) {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).expect("open");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("write");
+}
+
+impl Rig for DiskRig {
+    fn store(&self) -> &dyn Store {
+        self.disk()
+    }
+
+    /// Power fails: of what was written since the last sync, the kernel has written back some sectors, in any order.
+    fn crash(&mut self, luck: u64) {
+        let store = self.store.take().expect("open");
+        let (path, synced, written) = store.inner.appender.unsynced_range();
+        store.kill();
+        lose(&path, synced, written, luck);
+        self.open();
+    }
+
+    fn damage(&mut self, id: &BlockId) -> bool {
+        let inner = &self.disk().inner;
+        let Ok(Some(Place::At(at))) = inner.find(id) else { return false };
+        flip(&inner.log.segments.path(at.segment), u64::from(at.offset + at.len / 2));
+        true
+    }
+}
+
+/// Each sector is written back or not, by a bit of `luck`; those that are not are zeros, or not there at all.
+fn lose(path: &Path, synced: u64, written: u64, luck: u64) {
+    const SECTOR: u64 = 4096;
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("open");
+    let kept = |sector: u64| luck >> (sector % 64) & 1 == 1;
+    let mut end = synced;
+    for sector in synced / SECTOR..written.div_ceil(SECTOR) {
+        let from = synced.max(sector * SECTOR);
+        let to = written.min((sector + 1) * SECTOR);
+        if kept(sector) {
+            end = to;
+        } else {
+            file.write_all_at(&vec![0; (to - from) as usize], from).expect("write");
+        }
+    }
+    file.set_len(end.max(synced)).expect("cut");
+}
