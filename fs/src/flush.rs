@@ -148,7 +148,7 @@ impl Volume {
         match result {
             Ok((head, folded)) => {
                 self.state.lock().land(&frozen, folded);
-                self.drained.notify_all();
+                self.bell.drained.notify_all();
                 Ok(Some(head))
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::error::FsError;
-use crate::volume::{Trouble, UNWRITTEN_BYTES_AIM, Volume, now};
+use crate::volume::{Bell, Trouble, UNWRITTEN_BYTES_AIM, Volume, now};
 use cairn_store::StoreError;
 
 const STEP: Duration = Duration::from_millis(50);
@@ -30,18 +30,16 @@ const JOURNAL_BYTES_AIM: u64 = 32 << 20;
 
 /// Starts the keeper of a volume. It ends when the volume is closed or gone.
 pub(crate) fn start(volume: &Arc<Volume>) -> Result<std::thread::JoinHandle<()>, FsError> {
+    let bell = Arc::clone(&volume.bell);
     let volume = Arc::downgrade(volume);
     let started = std::thread::Builder::new().name("cairn-keeper".into()).spawn(move || {
         let mut keeper = Keeper::new();
-        while let Some(volume) = Weak::upgrade(&volume) {
-            let turn = catch_unwind(AssertUnwindSafe(|| keeper.turn(&volume)));
-            match turn {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(_) => {
-                    tracing::error!("the keeper panicked; it goes on");
-                    std::thread::sleep(RETRY_AFTER);
-                }
+        while keeper.wait(&bell)
+            && let Some(volume) = Weak::upgrade(&volume)
+        {
+            if catch_unwind(AssertUnwindSafe(|| keeper.turn(&volume))).is_err() {
+                tracing::error!("the keeper panicked; it goes on");
+                std::thread::sleep(RETRY_AFTER);
             }
         }
     });
@@ -56,7 +54,20 @@ struct Keeper {
     flush_took: Duration,
     settled_at: Option<Instant>,
     retry_at: Option<Instant>,
-    shrunk: bool,
+    pace: Pace,
+    /// Somebody rang since the last turn.
+    woken: bool,
+}
+
+/// How often to look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Something is to be written.
+    Busy,
+    /// Nothing is; caches are kept for a while.
+    Quiet,
+    /// Caches were given back.
+    Idle,
 }
 
 impl Keeper {
@@ -70,59 +81,73 @@ impl Keeper {
             flush_took: Duration::ZERO,
             settled_at: None,
             retry_at: None,
-            shrunk: false,
+            pace: Pace::Quiet,
+            woken: false,
         }
     }
 
-    /// Waits for something to do, and does it. False when the volume is being closed.
-    fn turn(&mut self, volume: &Volume) -> bool {
-        if !self.wait(volume) {
-            return false;
+    /// Waits for something to do. False when the volume is being closed. Holds no reference to it meanwhile.
+    fn wait(&mut self, bell: &Bell) -> bool {
+        let mut signals = bell.signals.lock();
+        if !signals.wake && !signals.closing {
+            match self.pace {
+                Pace::Busy => drop(bell.rung.wait_for(&mut signals, STEP)),
+                Pace::Quiet => drop(bell.rung.wait_for(&mut signals, IDLE_AFTER)),
+                Pace::Idle => bell.rung.wait(&mut signals),
+            }
         }
+        self.woken = std::mem::take(&mut signals.wake);
+        if std::mem::take(&mut signals.settled) {
+            self.settled_at.get_or_insert_with(Instant::now);
+        }
+        !signals.closing
+    }
+
+    /// Does what there is to do.
+    fn turn(&mut self, volume: &Volume) {
         let start = Instant::now();
         if self.retry_at.is_some_and(|at| at > start) {
-            return true;
+            // Changes go on ringing; without a pause this would spin.
+            std::thread::sleep(STEP);
+            return;
         }
         match self.work(volume, start) {
             Ok(()) => {
                 if self.retry_at.take().is_some() {
-                    volume.signals.lock().trouble = None;
+                    volume.bell.signals.lock().trouble = None;
                 }
             }
             Err(error) => {
                 tracing::warn!(%error, "changes could not be written; trying again");
                 self.retry_at = Some(Instant::now() + RETRY_AFTER);
-                volume.signals.lock().trouble = Some(Trouble::of(&error));
-                volume.drained.notify_all();
+                volume.bell.signals.lock().trouble = Some(Trouble::of(&error));
+                volume.bell.drained.notify_all();
             }
         }
-        true
+        self.set_pace(volume);
     }
 
-    fn wait(&mut self, volume: &Volume) -> bool {
+    fn set_pace(&mut self, volume: &Volume) {
         let busy = {
             let state = volume.state.lock();
             state.has_batch() || state.dirty_count() > 0
         };
-        let mut signals = volume.signals.lock();
-        if !signals.wake && !signals.closing {
-            if busy {
-                volume.signal.wait_for(&mut signals, STEP);
-            } else if self.shrunk {
-                volume.signal.wait(&mut signals);
-            } else if volume.signal.wait_for(&mut signals, IDLE_AFTER).timed_out() {
-                drop(signals);
+        self.pace = match self.pace {
+            _ if busy => Pace::Busy,
+            Pace::Quiet if !self.woken => {
                 volume.reader.shrink();
-                self.shrunk = true;
-                return true;
+                Pace::Idle
+            }
+            Pace::Idle if !self.woken => Pace::Idle,
+            _ => Pace::Quiet,
+        };
+        if busy && self.woken {
+            // Every change rings; look at most once a step unless much has gathered.
+            let urgent = volume.state.lock().unwritten_bytes() >= UNWRITTEN_BYTES_AIM;
+            if !urgent {
+                std::thread::sleep(STEP / 10);
             }
         }
-        self.shrunk &= !signals.wake;
-        signals.wake = false;
-        if std::mem::take(&mut signals.settled) {
-            self.settled_at.get_or_insert_with(Instant::now);
-        }
-        !signals.closing
     }
 
     fn work(&mut self, volume: &Volume, now_at: Instant) -> Result<(), FsError> {

@@ -79,6 +79,8 @@ pub struct Space {
 pub(crate) const UNWRITTEN_BYTES_AIM: u64 = 8 << 20;
 /// Bytes of file data in memory at which writers wait.
 const MEMORY_BYTES_MAX: u64 = 64 << 20;
+/// A waiter looks again this often, should it have missed the signal.
+const MEMORY_POLL: Duration = Duration::from_millis(50);
 /// Inodes that differ from the tree at which changes wait for a flush.
 const DIRTY_NODES_MAX: usize = 400_000;
 /// Nodes read for one operation before it is given up; deeper is no tree of ours.
@@ -110,6 +112,27 @@ pub(crate) struct Signals {
     pub(crate) trouble: Option<Trouble>,
 }
 
+/// Where the keeper and the others meet. It outlives the volume by as long as the keeper needs to see that it is gone.
+#[derive(Default)]
+pub(crate) struct Bell {
+    pub(crate) signals: Mutex<Signals>,
+    /// For the keeper.
+    pub(crate) rung: Condvar,
+    /// For writers who wait for memory.
+    pub(crate) drained: Condvar,
+}
+
+impl Bell {
+    /// Changes the signals and wakes the keeper.
+    pub(crate) fn ring(&self, change: impl FnOnce(&mut Signals)) {
+        let mut signals = self.signals.lock();
+        change(&mut signals);
+        if !std::mem::replace(&mut signals.wake, true) || signals.closing {
+            self.rung.notify_all();
+        }
+    }
+}
+
 /// Why changes can't be written at present.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -136,10 +159,7 @@ pub struct Volume {
     /// The highest change that is durable.
     pub(crate) durable: AtomicU64,
     pub(crate) heads: Mutex<Heads>,
-    pub(crate) signals: Mutex<Signals>,
-    pub(crate) signal: Condvar,
-    /// Where writers wait for memory.
-    pub(crate) drained: Condvar,
+    pub(crate) bell: Arc<Bell>,
     handles: Mutex<HashMap<Handle, Ino>>,
     next_handle: AtomicU64,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -171,9 +191,7 @@ impl Volume {
             journal: Mutex::new(Journal { seq: found.heads.delta_upto(), ..Journal::default() }),
             durable: AtomicU64::new(0),
             heads: Mutex::new(found.heads),
-            signals: Mutex::new(Signals::default()),
-            signal: Condvar::new(),
-            drained: Condvar::new(),
+            bell: Arc::default(),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             keeper: Mutex::new(None),
@@ -201,7 +219,7 @@ impl Volume {
 
     /// Why changes can't be written at present.
     pub fn trouble(&self) -> Option<Trouble> {
-        self.signals.lock().trouble.clone()
+        self.bell.signals.lock().trouble.clone()
     }
 
     /// The reader of its trees.
@@ -211,18 +229,21 @@ impl Volume {
 
     /// Writes everything, makes a last head and stops the keeper. Operations that follow still read.
     pub fn close(&self) -> Result<(), FsError> {
-        {
-            let mut signals = self.signals.lock();
-            signals.closing = true;
-            self.signal.notify_all();
-        }
-        if let Some(keeper) = self.keeper.lock().take() {
-            // The keeper catches its own panics; a join error has been logged there.
+        self.stop_keeper();
+        let flushed = self.flush().map(|_| ());
+        let sequence = self.state.lock().sequence();
+        let synced = self.sync_through(sequence);
+        flushed.and(synced)
+    }
+
+    fn stop_keeper(&self) {
+        self.bell.ring(|signals| signals.closing = true);
+        let keeper = self.keeper.lock().take();
+        // The keeper itself may hold the last reference to the volume; it then ends by itself.
+        if let Some(keeper) = keeper.filter(|keeper| keeper.thread().id() != std::thread::current().id()) {
+            // It catches its own panics; a join error has been logged there.
             let _ = keeper.join();
         }
-        let flushed = self.flush().map(|_| ());
-        let synced = self.sync_through(self.state.lock().sequence());
-        flushed.and(synced)
     }
 
     /// Runs an operation on the state, reading what it needs until the deadline.
@@ -269,22 +290,13 @@ impl Volume {
         result
     }
 
-    /// Lets the keeper know when enough has gathered, or when it may be asleep.
+    /// Lets the keeper know that there is something to do.
     fn nudge(&self) {
         let state = self.state.lock();
-        let first = state.has_batch();
-        let urgent = state.unwritten_bytes() >= UNWRITTEN_BYTES_AIM;
+        let changed = state.has_batch();
         drop(state);
-        if first || urgent {
-            self.wake(urgent);
-        }
-    }
-
-    fn wake(&self, urgent: bool) {
-        let mut signals = self.signals.lock();
-        if urgent || !signals.wake {
-            signals.wake = true;
-            self.signal.notify_all();
+        if changed {
+            self.bell.ring(|_| {});
         }
     }
 
@@ -295,19 +307,18 @@ impl Volume {
             state.memory_bytes() >= MEMORY_BYTES_MAX || state.dirty_count() >= DIRTY_NODES_MAX
         };
         while full() {
-            let mut signals = self.signals.lock();
-            match &signals.trouble {
+            match self.trouble() {
                 Some(Trouble::Full) => return Err(FsError::NoSpace),
                 Some(Trouble::ReadOnly) => return Err(FsError::ReadOnly),
                 _ => {}
             }
             let Wait::Until(deadline) = wait else { return Err(FsError::WouldWait) };
-            signals.wake = true;
-            self.signal.notify_all();
             if Instant::now() >= deadline {
                 return Err(FsError::TimedOut);
             }
-            self.drained.wait_until(&mut signals, deadline.min(Instant::now() + Duration::from_millis(100)));
+            self.bell.ring(|_| {});
+            let mut signals = self.bell.signals.lock();
+            self.bell.drained.wait_until(&mut signals, deadline.min(Instant::now() + MEMORY_POLL));
         }
         Ok(())
     }
@@ -350,7 +361,7 @@ impl Volume {
                 stored(&done, &mut state);
                 journal.written = cut.sequence;
                 drop(state);
-                self.drained.notify_all();
+                self.bell.drained.notify_all();
                 Ok(())
             }
         }
@@ -452,10 +463,14 @@ impl Volume {
 
     /// A flush makes sense soon.
     pub(crate) fn settle_soon(&self) {
-        let mut signals = self.signals.lock();
-        signals.settled = true;
-        signals.wake = true;
-        self.signal.notify_all();
+        self.bell.ring(|signals| signals.settled = true);
+    }
+}
+
+/// Without [`Volume::close`] this is a crash: what was not synced is lost.
+impl Drop for Volume {
+    fn drop(&mut self) {
+        self.stop_keeper();
     }
 }
 
