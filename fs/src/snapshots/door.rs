@@ -1,5 +1,7 @@
 //! A volume with `.snapshots` in its root.
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 use cairn_block::{Attr, Ino};
 
@@ -13,13 +15,14 @@ use crate::ops::{
 /// The name of the directory of snapshots in the root of a volume.
 pub const SNAPSHOTS_NAME: &[u8] = b".snapshots";
 
-/// A live volume and its snapshots, as one tree: what a mount shows.
+/// A live volume and its snapshots, as one tree: what a mount shows. The volume is shared with its other users, such as by an
+/// `Arc`.
 pub struct Browsable<L> {
     live: L,
     snapshots: Snapshots,
 }
 
-impl<L: Operations> Browsable<L> {
+impl<L: Deref<Target: Operations>> Browsable<L> {
     /// `live` with `snapshots` in its root.
     #[must_use]
     pub fn new(live: L, snapshots: Snapshots) -> Self {
@@ -37,12 +40,12 @@ impl<L: Operations> Browsable<L> {
     }
 
     /// The live volume, for changes to `ino`.
-    fn writable(&self, ino: Ino) -> Result<&L, FsError> {
-        if Snapshots::holds(ino) { Err(FsError::ReadOnly) } else { Ok(&self.live) }
+    fn writable(&self, ino: Ino) -> Result<&L::Target, FsError> {
+        if Snapshots::holds(ino) { Err(FsError::ReadOnly) } else { Ok(&*self.live) }
     }
 
     /// The live volume, for changes to a name. The name of the directory of snapshots is taken for good.
-    fn writable_name(&self, parent: Ino, name: &[u8]) -> Result<&L, FsError> {
+    fn writable_name(&self, parent: Ino, name: &[u8]) -> Result<&L::Target, FsError> {
         if is_top(parent, name) {
             return Err(FsError::ReadOnly);
         }
@@ -54,7 +57,10 @@ fn is_top(parent: Ino, name: &[u8]) -> bool {
     parent == Ino::ROOT && name == SNAPSHOTS_NAME
 }
 
-impl<L: Operations> Operations for Browsable<L> {
+impl<L> Operations for Browsable<L>
+where
+    L: Deref<Target: Operations> + Send + Sync + 'static,
+{
     fn lookup(&self, wait: Wait, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
         if is_top(parent, name) {
             return self.snapshots.lookup(wait, Snapshots::top(), b".");
