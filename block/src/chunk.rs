@@ -17,10 +17,8 @@ pub enum Kind {
     MapNode = 3,
     /// The root of a volume.
     Root = 4,
-    /// A record of the journal.
-    Delta = 5,
     /// The extended attributes of one inode.
-    Xattrs = 6,
+    Xattrs = 5,
 }
 
 impl Kind {
@@ -31,8 +29,7 @@ impl Kind {
             2 => Kind::FileNode,
             3 => Kind::MapNode,
             4 => Kind::Root,
-            5 => Kind::Delta,
-            6 => Kind::Xattrs,
+            5 => Kind::Xattrs,
             _ => return None,
         })
     }
@@ -112,7 +109,7 @@ mod tests {
     #[test]
     fn unknown_versions_kinds_codecs_and_lengths_are_refused() {
         let good = Header { kind: Kind::Data, codec: Codec::Raw, raw_len: 1 }.to_bytes();
-        for (at, value) in [(0, 2), (1, 0), (1, 7), (2, 2), (3, 1), (6, 0x10)] {
+        for (at, value) in [(0, 2), (1, 0), (1, 6), (2, 2), (3, 1), (6, 0x10)] {
             let mut bytes = good;
             bytes[at] = value;
             assert!(Header::decode(&mut Reader::new(&bytes)).is_err(), "byte {at} = {value}");

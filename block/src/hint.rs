@@ -64,7 +64,7 @@ mod tests {
     fn kind_key_and_chunk_all_tell_dedup_keys_apart() {
         let key = DedupKey::from_bytes([2; 32]);
         let base = dedup_key(&key, Kind::Data, b"chunk");
-        assert_ne!(base, dedup_key(&key, Kind::Delta, b"chunk"));
+        assert_ne!(base, dedup_key(&key, Kind::Xattrs, b"chunk"));
         assert_ne!(base, dedup_key(&key, Kind::Data, b"chunk\x01"));
         assert_ne!(base, dedup_key(&DedupKey::from_bytes([3; 32]), Kind::Data, b"chunk"));
     }

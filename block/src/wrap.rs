@@ -1,4 +1,4 @@
-//! Wrapping: small secrets sealed under a long-lived key.
+//! Wrapping: secrets sealed under a long-lived key.
 //!
 //! `nonce ‖ commitment ‖ ciphertext ‖ tag`. From the key, the random nonce, the purpose and the associated data follow a
 //! key for this message alone and a commitment to all four. The commitment is compared first, in constant time: a wrapped

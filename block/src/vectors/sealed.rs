@@ -22,7 +22,7 @@ fn sealed_chunks() {
     let raw: [(&str, Kind, &[u8]); 5] = [
         ("empty", Kind::Data, b""),
         ("one byte", Kind::Data, b"x"),
-        ("a delta", Kind::Delta, &all_bytes),
+        ("every byte", Kind::Data, &all_bytes),
         ("extended attributes", Kind::Xattrs, b"\x04user\x01\0\0\0v"),
         ("longer than one BLAKE3 chunk", Kind::Data, &long),
     ];

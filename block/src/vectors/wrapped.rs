@@ -52,7 +52,7 @@ fn wrapped_secrets() {
         case["error"] = refused(unwrap(&key, purpose, aad, &bytes), expected);
         case
     });
-    compare("wrapped.json", "Small secrets under long-lived keys.", valid.to_vec(), malformed.to_vec());
+    compare("wrapped.json", "Secrets under long-lived keys.", valid.to_vec(), malformed.to_vec());
 }
 
 fn case(name: &str, key: &[u8], purpose: &str, aad: &[u8], wrapped: &[u8]) -> Value {
@@ -64,7 +64,7 @@ fn dedup_hints() {
     let keys = volume();
     let dedup = keys.dedup();
     let reference = Ref { id: BlockId::of(b"sealed"), key: BlockKey::from_bytes([0x33; 32]), len: 5 };
-    let valid = [(Kind::Data, &b"chunk"[..]), (Kind::Delta, b"chunk"), (Kind::Data, b"")].map(|(kind, raw)| {
+    let valid = [(Kind::Data, &b"chunk"[..]), (Kind::Xattrs, b"chunk"), (Kind::Data, b"")].map(|(kind, raw)| {
         let key = dedup_key(dedup, kind, raw);
         let sealed = seal(dedup.as_bytes(), &key, &reference.to_bytes());
         assert_eq!(open_hint(dedup, &key, &sealed), Ok(reference.clone()));

@@ -305,7 +305,7 @@ def open_block(ref, block, kind):
     reader = Reader(chacha_open(key, bytes(12), block))
     need(reader.int(1) == 1, "version")
     found, codec = reader.int(1), reader.int(1)
-    need(found in range(1, 7) and codec in (0, 1) and reader.int(1) == 0, "header")
+    need(found in range(1, 6) and codec in (0, 1) and reader.int(1) == 0, "header")
     need(found == kind, "kind")
     need(reader.int(4, below=CHUNK_MAX + 1) == length, "raw length")
     payload = reader.rest() if codec == 0 else unzstd(reader.rest())
@@ -561,7 +561,7 @@ class Volume:
 
     def visit(self, path, record):
         if isinstance(record["xattrs"], dict):
-            read_xattr_list(Reader(self.open(bytes.fromhex(record["xattrs"]["sealed"]), 6)))
+            read_xattr_list(Reader(self.open(bytes.fromhex(record["xattrs"]["sealed"]), 5)))
         content = record["content"]
         if "dir" in content:
             for key, value in self.map(content["dir"]):
