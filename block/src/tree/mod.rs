@@ -1,10 +1,10 @@
 //! What map trees and file trees share: where nodes end, how levels are built, whence nodes come and where they go.
 //!
-//! Both are search trees that depend on their content alone. A sequence of items is cut into nodes by [`boundary`],
+//! Both are search trees that depend on their content alone. A sequence of items is cut into nodes by `boundary`,
 //! each node becomes an item of the level above, and so on until one node is left, which is the root. Cuts follow from
 //! the items of the node that ends, never from its neighbours, so a change moves the cuts near it and no others.
 //!
-//! An edit walks the old tree with a [`Builder`](builder::Builder) in step. As long as the builder stands at the start
+//! An edit walks the old tree with a `Builder` in step. As long as the builder stands at the start
 //! of a node on every level below, an old subtree without changes is taken over by its ref, unread: building it anew
 //! would give the same bytes. That is why `edit` gives the root that building from scratch gives, and why it reads and
 //! writes only the nodes near the changes and the paths to them.

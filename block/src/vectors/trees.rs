@@ -255,10 +255,19 @@ fn file_nodes() {
     let leaf =
         node(0, &[extent(1000, 24, &chunk), hole(1 << 40), extent(chunk.len, 0, &chunk), extent(1, 0, &reference(2))]);
     let inner = node(3, &[file_child(1 << 41, 1 << 20, &reference(1)), file_child(5, 0, &reference(2))]);
-    let valid = [("a leaf", 0, &leaf), ("an inner node", 3, &inner)].map(|(name, level, payload)| {
+    let extents = json!([
+        [1000, 24, hex(chunk.to_bytes())],
+        [1_u64 << 40, 0, null],
+        [chunk.len, 0, hex(chunk.to_bytes())],
+        [1, 0, hex(reference(2).to_bytes())],
+    ]);
+    let children = json!([[1_u64 << 41, 1 << 20, hex(reference(1).to_bytes())], [5, 0, hex(reference(2).to_bytes())]]);
+    let cases = [("a leaf", 0, &leaf, extents), ("an inner node", 3, &inner, children)];
+    let valid = cases.map(|(name, level, payload, items)| {
         let decoded = FileNode::decode(level, payload.clone().into()).unwrap();
+        assert_eq!(Some(decoded.len()), items.as_array().map(Vec::len));
         json!({
-            "name": name, "level": level, "node": hex(payload), "items": decoded.len(),
+            "name": name, "level": level, "node": hex(payload), "items": items,
             "bytes": decoded.file_bytes(), "allocated": decoded.allocated(),
         })
     });

@@ -724,7 +724,8 @@ def check_file_node(case):
     read_item = file_child if case["level"] else file_extent
     items = [item for item, _ in read_node(field(case, "node"), case["level"], read_item)]
     allocated = sum(item[1] if case["level"] else item[0] * (item[2] is not None) for item in items)
-    same([len(items), sum(item[0] for item in items), allocated], [case["items"], case["bytes"], case["allocated"]])
+    same([[length, at, ref and ref.hex()] for length, at, ref in items], case["items"])
+    same([sum(item[0] for item in items), allocated], [case["bytes"], case["allocated"]])
 
 
 def check_volume_root(case):
