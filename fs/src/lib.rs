@@ -23,14 +23,18 @@ mod nodes;
 mod operations;
 pub mod ops;
 pub mod reader;
+mod restore;
 mod sealer;
 pub mod snapshots;
 mod state;
+mod sweep;
 pub mod thinning;
 pub mod tree;
 mod volume;
 
 pub use error::FsError;
 pub use flush::read_root;
+pub use restore::{Restored, Touched};
 pub use sealer::SealStats;
+pub use sweep::{SweepError, sweep};
 pub use volume::{Space, Trouble, Volume, VolumeConfig, VolumeOptions};

@@ -153,6 +153,9 @@ impl Operations for Volume {
             state.read_plan(source.ino, source.offset, len)
         })?;
         let copied = plan.iter().map(Part::len).sum::<u64>();
+        if copied == 0 {
+            return Ok(0);
+        }
         let overlaps = source.ino == target.ino
             && source.offset < target.offset + copied
             && target.offset < source.offset + copied;
@@ -160,6 +163,9 @@ impl Operations for Volume {
             return Err(FsError::Invalid);
         }
         let pieces = self.pieces_of(wait, source.ino, plan)?;
+        // The refs are in nobody's tree until they are placed: a collection must not begin in between.
+        let _still = self.journal.lock();
+        self.claim(source.ino, &pieces)?;
         self.change(wait, |state| state.place_pieces(target.ino, target.offset, pieces.clone(), kill_priv, now()))?;
         Ok(copied)
     }
@@ -261,6 +267,18 @@ impl Volume {
             at += part.len();
         }
         Ok(None)
+    }
+
+    /// Makes sure that the blocks of pieces are there, and stay.
+    pub(crate) fn claim(&self, ino: Ino, pieces: &[Piece]) -> Result<(), FsError> {
+        for piece in pieces {
+            if let Source::Stored { chunk, .. } = &piece.source
+                && !self.store.claim(&chunk.id)?
+            {
+                return Err(FsError::Missing { id: chunk.id, ino });
+            }
+        }
+        Ok(())
     }
 
     /// A plan as pieces that another file can hold.

@@ -104,6 +104,41 @@ impl State {
         Ok(set_id || self.xattrs(ino)?.iter().any(|(name, _)| name == CAPABILITY))
     }
 
+    /// Takes rights, times and extended attributes over from a record.
+    pub(crate) fn adopt_attributes(&mut self, ino: Ino, was: &Attr, list: Vec<(Bytes, Bytes)>, now: Timestamp) -> Step<()> {
+        self.load(ino)?;
+        self.touch(ino);
+        let node = self.loaded(ino)?;
+        node.xattrs = Attributes::Loaded(list);
+        let attr = &mut node.attr;
+        (attr.mode, attr.uid, attr.gid) = (was.mode, was.uid, was.gid);
+        (attr.atime, attr.mtime, attr.btime) = (was.atime, was.mtime, was.btime);
+        attr.ctime = now;
+        Ok(())
+    }
+
+    /// Whether an inode is, unchanged, what a record says, down to everything below it.
+    pub(crate) fn equals(&mut self, ino: Ino, record: &Record) -> Step<bool> {
+        use cairn_block::entry::{Content, Xattrs};
+        self.load(ino)?;
+        let Some(node) = self.node(ino).filter(|node| !node.flushing && !self.dirty.contains(&ino)) else {
+            return Ok(false);
+        };
+        let xattrs = match (&node.xattrs, &record.xattrs) {
+            (Attributes::Loaded(mine), Xattrs::Inline(list)) => mine == list,
+            (Attributes::Sealed(mine), Xattrs::Sealed(reference)) => mine == reference,
+            _ => false,
+        };
+        let content = match (&node.body, &record.content) {
+            (Body::Dir(dir), Content::Dir(root)) => dir.base == *root,
+            (Body::File(file), content) => file.base == *content,
+            (Body::Symlink(mine), Content::Symlink(target)) => mine == target,
+            (Body::Special, Content::None) => true,
+            _ => false,
+        };
+        Ok(xattrs && content && node.attr == record.attr)
+    }
+
     /// Notes a read, as relatime does: only when the last one is older than the last change, or a day.
     pub(crate) fn note_access(&mut self, ino: Ino, now: Timestamp) -> Step<()> {
         let attr = &self.loaded(ino)?.attr;

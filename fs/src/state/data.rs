@@ -102,8 +102,8 @@ impl State {
         Ok(())
     }
 
-    /// Replaces the whole content of a file by that of a record; sizes come with it.
-    pub(crate) fn replace_content(&mut self, ino: Ino, content: Content, size: u64, allocated: u64) -> Step<()> {
+    /// Makes a file what a record says: its content by reference. What it was goes.
+    pub(crate) fn adopt_content(&mut self, ino: Ino, content: Content, size: u64, allocated: u64) -> Step<()> {
         self.loaded_file(ino)?;
         self.touch(ino);
         let before = self.memory_in(ino);

@@ -172,19 +172,18 @@ impl State {
     /// What a garbage collection has to keep beside the trees of heads: refs of changed files, and
     /// the trees of files that no head may hold any more.
     pub(crate) fn live(&self) -> Live {
-        let mut live = Live::default();
+        let mut live = Live { links: self.links.base.clone(), ..Live::default() };
         for slot in self.slots.values() {
             let Some(node) = slot.node.as_deref() else { continue };
             match &node.body {
                 Body::File(file) => live.add_file(file),
-                Body::Dir(dir) if slot.place != Place::Orphan => live.maps.push(dir.base.clone()),
+                Body::Dir(dir) if slot.place != Place::Orphan => live.dirs.push(dir.base.clone()),
                 _ => {}
             }
             if let Attributes::Sealed(reference) = &node.xattrs {
                 live.blocks.push(reference.id);
             }
         }
-        live.maps.push(self.links.base.clone());
         live
     }
 }
@@ -196,8 +195,10 @@ pub(crate) struct Live {
     pub(crate) blocks: Vec<BlockId>,
     /// File trees.
     pub(crate) files: Vec<cairn_block::entry::FileRoot>,
-    /// Directory trees and the link table.
-    pub(crate) maps: Vec<MapRoot>,
+    /// Directory trees.
+    pub(crate) dirs: Vec<DirRoot>,
+    /// The link table.
+    pub(crate) links: MapRoot,
 }
 
 impl Live {

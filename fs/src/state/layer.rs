@@ -86,11 +86,6 @@ impl Layer {
         self.memory_bytes
     }
 
-    /// Number of pieces.
-    pub(crate) fn len(&self) -> usize {
-        self.pieces.len()
-    }
-
     /// Every piece in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Piece)> {
         self.pieces.iter().map(|(offset, piece)| (*offset, piece))
@@ -248,6 +243,6 @@ mod tests {
         layer.put(40, memory(2, 20));
         layer.settle(0, &old, &Piece { len: 100, source: Source::Hole });
         assert_eq!(layer.memory_bytes(), 20);
-        assert_eq!(layer.len(), 3);
+        assert_eq!(layer.iter().count(), 3);
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_block::{DeviceKey, FileType, Ino, MasterKey, VolumeKeys};
+use cairn_block::{DeviceKey, FileType, Head, Ino, MasterKey, VolumeKeys};
 use cairn_fs::ops::{
     Allocate, Caller, KillPriv, Listing, NewNode, OpenFlags, Operations, Place, RenameFlags, SetAttr, SetXattr, Wait,
 };
-use cairn_fs::{FsError, Volume, VolumeConfig, VolumeOptions};
+use cairn_fs::{FsError, Volume, VolumeConfig, VolumeOptions, read_root};
 use cairn_store::MemoryStore;
 use proptest::prelude::*;
 
@@ -37,6 +37,7 @@ enum Op {
     Chmod(Path, u16),
     Sync,
     Flush,
+    Restore,
     Reopen,
     Crash,
 }
@@ -64,6 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (path(), 0u16..0o1000).prop_map(|(p, m)| Op::Chmod(p, m)),
         2 => Just(Op::Sync),
         3 => Just(Op::Flush),
+        2 => Just(Op::Restore),
         1 => Just(Op::Reopen),
         1 => Just(Op::Crash),
     ]
@@ -228,7 +230,7 @@ impl Model {
                 self.files.get_mut(&id).expect("listed").mode = *mode;
                 true
             }
-            Op::Sync | Op::Flush | Op::Reopen | Op::Crash => true,
+            Op::Sync | Op::Flush | Op::Restore | Op::Reopen | Op::Crash => true,
         }
     }
 
@@ -433,7 +435,7 @@ impl Rig {
             }
             Op::Sync => v.sync_all()?,
             Op::Flush => drop(v.flush()?),
-            Op::Reopen | Op::Crash => {}
+            Op::Restore | Op::Reopen | Op::Crash => {}
         }
         Ok(())
     }
@@ -506,6 +508,7 @@ fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     let mut rig = Rig::new();
     let mut model = Model::default();
     let mut history = vec![model.dump()];
+    let mut saved: Option<(Head, Model)> = None;
     for op in &ops {
         let mut next = model.clone();
         let expected = next.apply(op);
@@ -515,7 +518,20 @@ fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
             model = next;
         }
         match op {
-            Op::Sync | Op::Flush => history.clear(),
+            Op::Sync => history.clear(),
+            Op::Flush => {
+                history.clear();
+                saved = rig.volume.flush().expect("a head").map(|head| (head, model.clone()));
+            }
+            Op::Restore => {
+                if let Some((head, was)) = &saved {
+                    let root = read_root(head, rig.volume.reader()).expect("the root of a kept head");
+                    rig.volume.restore(&root, b"", b"", &mut |_| {}).expect("a restore");
+                    model = Model { next: model.next.max(was.next), ..was.clone() };
+                    history.clear();
+                    prop_assert_eq!(rig.dump(), model.dump());
+                }
+            }
             Op::Reopen => {
                 rig.volume.close().expect("a clean close");
                 rig.reopen();
