@@ -128,7 +128,8 @@ impl Content {
     /// Whether an inode with these attributes can hold this.
     pub(super) fn check(&self, attr: &Attr) -> Result<(), EntryError> {
         let len_max = match (self, attr.kind) {
-            (Content::File(root), FileType::Regular) => return root.check(),
+            // A tree holds at least one byte.
+            (Content::File(root), FileType::Regular) if attr.size > 0 => return root.check(),
             (Content::Dir(root), FileType::Directory) => return root.check(),
             (Content::Empty, FileType::Regular) => return Ok(()),
             (Content::None, kind) if !holds_content(kind) => return Ok(()),

@@ -49,8 +49,8 @@ pub enum EntryError {
         /// Its size.
         bytes: u64,
     },
-    /// Too many names, or none in a place where there must be one.
-    #[error("inode {ino}: link count {nlink} is not in 1..={LINK_COUNT_MAX}")]
+    /// Too many names.
+    #[error("inode {ino}: {nlink} links are above the bound {LINK_COUNT_MAX}")]
     LinkCount {
         /// The inode.
         ino: Ino,

@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use super::node::Summary;
 use super::writer::{self, FileTree, Writer};
 use super::{Extent, FileNode, FileRoot, load_child, load_root};
 use crate::limits::FILE_BYTES_MAX;
 use crate::reference::Ref;
-use crate::tree::builder::Built;
 use crate::tree::{Nodes, Sink, TreeError};
 
 /// Extents in place of a range of bytes.
@@ -54,10 +52,10 @@ where
     }
     editor.beyond_the_end()?;
     let allocated = editor.writer.allocated;
-    let root = match editor.writer.finish()? {
-        Some(built) => Some(lower_root(nodes, built, root.is_some_and(|root| root.fixed))?),
-        None => None,
-    };
+    // Where a subtree taken over whole is all that is left, it begins the file and ends at a cut: whatever follows a
+    // removal is opened. So it can't be the end of a level with a single child, as in a map.
+    let fixed = root.is_some_and(|root| root.fixed);
+    let root = editor.writer.finish()?.map(|built| FileRoot { root: built.root, level: built.level, fixed });
     Ok(FileTree { root, allocated })
 }
 
@@ -88,20 +86,6 @@ fn check(patches: &[Patch], size_old: u64, size_new: u64) -> Result<(), TreeErro
         return refuse("the patches move bytes, but not to the size the file shall have");
     }
     Ok(())
-}
-
-/// A subtree that was taken over whole may be all that is left, with a single child at its top.
-fn lower_root<N: Nodes>(nodes: &mut N, built: Built<Summary>, fixed: bool) -> Result<FileRoot, N::Error> {
-    let Built { mut root, mut level, is_old, .. } = built;
-    while is_old && level > 0 {
-        let node = nodes.file(&root, level)?;
-        if node.len() > 1 {
-            break;
-        }
-        (root, _) = node.child(0);
-        level -= 1;
-    }
-    Ok(FileRoot { root, level, fixed })
 }
 
 struct Editor<'a, N, S> {

@@ -34,12 +34,13 @@ const _: () = {
 
 /// Whether the node ends after its latest item, of `item_bytes`, which brought it to `node_bytes`.
 pub(crate) fn ends(node_bytes: usize, item_bytes: usize, hash: impl FnOnce() -> u64) -> bool {
-    let mean = match node_bytes {
-        ..NODE_BYTES_MIN => return false,
-        ..NODE_BYTES_AIM => CUT_BYTES_RARE,
-        ..NODE_BYTES_FULL => CUT_BYTES_OFTEN,
-        _ => return true,
-    };
+    if node_bytes < NODE_BYTES_MIN {
+        return false;
+    }
+    if node_bytes >= NODE_BYTES_FULL {
+        return true;
+    }
+    let mean = if node_bytes < NODE_BYTES_AIM { CUT_BYTES_RARE } else { CUT_BYTES_OFTEN };
     // hash / 2³² < item / mean, without a division; neither side exceeds 2⁴⁸.
     (hash() >> 32) * mean < (item_bytes as u64) << 32
 }

@@ -92,8 +92,10 @@ fn attr(kind: FileType) -> impl Strategy<Value = Attr> {
 fn record() -> impl Strategy<Value = Record> {
     proptest::sample::select(&KINDS[..]).prop_flat_map(|kind| (attr(kind), content(kind), xattrs())).prop_map(
         |(mut attr, content, xattrs)| {
-            if let Content::Inline(bytes) | Content::Symlink(bytes) = &content {
-                attr.size = bytes.len() as u64;
+            match &content {
+                Content::Inline(bytes) | Content::Symlink(bytes) => attr.size = bytes.len() as u64,
+                Content::File(_) => attr.size = attr.size.max(1),
+                _ => {}
             }
             Record { attr, content, xattrs }
         },
@@ -214,7 +216,7 @@ fn names_that_no_directory_can_hold_are_refused() {
 #[test]
 fn records_that_contradict_themselves_are_neither_written_nor_read() {
     type Spoil = fn(&mut Record);
-    let spoilt: [(&str, Spoil); 15] = [
+    let spoilt: [(&str, Spoil); 16] = [
         ("inode 0", |r| r.attr.ino = Ino::new(0)),
         ("an inode number of a snapshot", |r| r.attr.ino = Ino::new(INO_LIMIT)),
         ("mode bits beyond 7777", |r| r.attr.mode = 0o10000),
@@ -223,6 +225,10 @@ fn records_that_contradict_themselves_are_neither_written_nor_read() {
         ("too many links", |r| r.attr.nlink = LINK_COUNT_MAX + 1),
         ("a device number on a file", |r| r.attr.rdev = 1),
         ("a whole second of nanoseconds", |r| r.attr.mtime.nanos = 1_000_000_000),
+        ("a tree of no bytes", |r| {
+            let root = Ref { id: BlockId::of(b"node"), key: BlockKey::from_bytes([1; 32]), len: 100 };
+            r.content = Content::File(FileRoot { root, level: 0, fixed: false });
+        }),
         ("inline bytes of another length", |r| r.content = Content::Inline(Bytes::from_static(b"1"))),
         ("inline content of no bytes", |r| r.content = Content::Inline(Bytes::new())),
         ("a directory in a file", |r| r.content = Content::Dir(MapRoot::EMPTY)),

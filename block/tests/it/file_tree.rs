@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use cairn_block::file_tree::{Visit, build, edit, extents, next_data, next_hole, walk};
 use cairn_block::limits::FILE_BYTES_MAX;
-use cairn_block::{BlockId, BlockKey, Descend, Extent, FileRoot, FileTree, Kind, Patch, Ref, TreeError};
+use cairn_block::{BlockId, BlockKey, Descend, Extent, FileNode, FileRoot, FileTree, Kind, Patch, Ref, TreeError};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -191,6 +191,129 @@ proptest! {
             prop_assert_eq!(next_hole(&mut &memory, root, from as u64).unwrap(), find(Option::is_none));
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_node_is_refused_or_adds_up(
+        count in prop_oneof![1..5_u32, 1_000..1_200_u32],
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut: prop::sample::Index,
+    ) {
+        let memory = Memory::default();
+        let root = built(&memory, &long_file(count)).root.unwrap();
+        let good = memory.payload(Kind::FileNode, &root.root).unwrap();
+        prop_assert!(FileNode::decode(root.level, good.slice(..cut.index(good.len()))).is_err());
+        let mut bytes = good.to_vec();
+        for (place, value) in flips {
+            let front = if value % 2 == 0 { bytes.len() } else { 40 };
+            bytes[place.index(front)] = value;
+        }
+        for level in [root.level, bytes[0]] {
+            let Ok(node) = FileNode::decode(level, bytes.clone().into()) else { continue };
+            prop_assert!(node.allocated() <= node.file_bytes());
+            let damaged = FileRoot { root: memory.insert(Kind::FileNode, &bytes), level, fixed: false };
+            if let Ok(read) = extents(&mut &memory, &damaged, 0..u64::MAX) {
+                prop_assert_eq!(read.iter().map(|(_, extent)| extent.len()).sum::<u64>(), node.file_bytes());
+            }
+        }
+    }
+}
+
+/// Offsets at which nodes begin, but for the first: those of inner nodes, and some of the leaves.
+fn node_starts(memory: &Memory, root: &FileRoot) -> Vec<usize> {
+    let (mut starts, mut leaves, mut began) = (Vec::new(), 0, false);
+    walk(&mut &*memory, root, |visit| {
+        match visit {
+            Visit::Node { level: 0, .. } => {
+                leaves += 1;
+                began |= leaves % 32 == 0;
+            }
+            Visit::Node { .. } => began = true,
+            Visit::Extent { offset, .. } => {
+                if std::mem::take(&mut began) && offset > 0 {
+                    starts.push(offset as usize);
+                }
+            }
+        }
+        Ok(Descend::Yes)
+    })
+    .unwrap();
+    starts
+}
+
+#[test]
+fn patches_at_the_edge_of_a_node_join_across_it() {
+    const PIECE: usize = 16;
+    let memory = Memory::default();
+    // The middle of each chunk, so that there is something before and after it to go on with; a hole now and then.
+    let old: Vec<_> = (0..180_000)
+        .map(|number| match number % 3 {
+            0 => Piece::Hole(PIECE as u32).extent(),
+            _ => Piece::Part { chunk: number, start: 16, len: PIECE as u32 }.extent(),
+        })
+        .collect();
+    let tree = build(&mut &memory, old.iter().cloned(), false).unwrap();
+    let root = tree.root.as_ref().unwrap();
+    assert_eq!(root.level, 2);
+    let check = |replaced: Range<usize>, extents: Vec<Extent>| {
+        let mut wanted = old.clone();
+        wanted.splice(replaced.clone(), extents.iter().cloned());
+        let size = (old.len() * PIECE) as u64;
+        let range = (replaced.start * PIECE) as u64..(replaced.end * PIECE) as u64;
+        let edited = patched(&memory, &tree, size, &[Patch { range, extents }], (wanted.len() * PIECE) as u64);
+        assert_eq!(edited, build(&mut &memory, wanted, false).unwrap(), "{replaced:?}");
+    };
+    let starts = node_starts(&memory, root);
+    assert!(starts.len() > 10);
+    for start in starts {
+        let edge = start / PIECE;
+        // What goes on into the extent after the edge, and what goes on from the one before it.
+        let (into, from) = (beside(&old[edge], -16), beside(&old[edge - 1], 16));
+        check(edge - 1..edge, vec![into.clone()]);
+        check(edge..edge, vec![into.clone()]);
+        check(edge..edge + 1, vec![from.clone()]);
+        check(edge..edge, vec![from.clone()]);
+        check(edge..edge, vec![from, into]);
+        check(edge - 1..edge + 1, Vec::new());
+    }
+}
+
+/// A hole beside a hole; the bytes beside those of an extent in its chunk.
+fn beside(extent: &Extent, by: i32) -> Extent {
+    match extent {
+        Extent::Hole { .. } => extent.clone(),
+        Extent::Chunk { len, chunk_off, chunk } => {
+            Extent::Chunk { len: *len, chunk_off: chunk_off.checked_add_signed(by).unwrap(), chunk: chunk.clone() }
+        }
+    }
+}
+
+#[test]
+fn every_length_of_a_file_is_canonical() {
+    let memory = Memory::default();
+    let pieces = long_file(3_000);
+    let model = model_of(&pieces);
+    let tree = built(&memory, &pieces);
+    let edges = node_starts(&memory, tree.root.as_ref().unwrap());
+    let around = edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1, edge + 64]);
+    for len in around.chain((0..model.len()).step_by(9_999)).chain([model.len() + 1, model.len() + 100_000]) {
+        let mut wanted = model.clone();
+        wanted.resize(len, None);
+        assert_eq!(
+            patched(&memory, &tree, model.len() as u64, &[], len as u64),
+            from_scratch(&memory, &wanted),
+            "{len}"
+        );
+    }
+    // The end of the file stays a node's end only while it is the end.
+    let more = replace(model.len() as u64..model.len() as u64 + 64, 9);
+    let mut wanted = model.clone();
+    wanted.extend(Piece::Part { chunk: 9, start: 0, len: 64 }.bytes());
+    assert_eq!(
+        patched(&memory, &tree, model.len() as u64, &[more], wanted.len() as u64),
+        from_scratch(&memory, &wanted)
+    );
 }
 
 fn bytes_of(extent: &Extent) -> Model {

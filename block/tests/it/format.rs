@@ -26,10 +26,7 @@ fn mix(x: u64) -> u64 {
 
 fn hash_key(level: u64, key: &[u8]) -> u64 {
     let mut padded = key.to_vec();
-    padded.push(0);
-    while padded.len() % 8 != 0 {
-        padded.push(0);
-    }
+    padded.resize((key.len() / 8 + 1) * 8, 0);
     let mut x = (level << 32) | key.len() as u64;
     for word in padded.chunks(8) {
         x = (x ^ u64::from_le_bytes(word.try_into().unwrap())).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -44,10 +41,10 @@ fn hash_id(reference: &Ref, number: u64) -> u64 {
 
 fn node_ends(n: u64, s: u64, h: u64) -> bool {
     match n {
-        ..8_192 => false,
-        ..20_480 => (h >> 32) * 32_768 < s << 32,
-        ..48_128 => (h >> 32) * 5_120 < s << 32,
-        _ => true,
+        0..=8_191 => false,
+        8_192..=20_479 => (h >> 32) * 32_768 < s << 32,
+        20_480..=48_127 => (h >> 32) * 5_120 < s << 32,
+        48_128.. => true,
     }
 }
 
@@ -166,7 +163,7 @@ proptest! {
             .map(|number| {
                 let random = mix(seed ^ number);
                 // Every other extent at most is a hole, and no chunk is used twice.
-                if number % 2 == 1 && random % holes == 0 {
+                if number % 2 == 1 && random.is_multiple_of(holes) {
                     return Extent::Hole { len: 1 + random % 100_000 };
                 }
                 let mut chunk = memory.insert(Kind::Data, &random.to_le_bytes());

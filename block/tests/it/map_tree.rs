@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use cairn_block::map_tree::{Visit, diff, edit, get, range, walk};
-use cairn_block::{Descend, Kind, MapRoot, TreeError};
+use cairn_block::{Descend, Kind, MapNode, MapRoot, TreeError};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -162,6 +162,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_damaged_node_is_refused_or_read_in_order(
+        number in 0..3_u64, flips in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut: prop::sample::Index,
+    ) {
+        let memory = Memory::default();
+        let root = from_scratch(&memory, &directory(0..[3, 40, 2_000][number as usize]));
+        let good = memory.payload(Kind::MapNode, root.root.as_ref().unwrap()).unwrap();
+        prop_assert!(MapNode::decode(root.level, good.slice(..cut.index(good.len()))).is_err());
+        let mut bytes = good.to_vec();
+        for (place, value) in flips {
+            let front = if value % 2 == 0 { bytes.len() } else { 40 };
+            bytes[place.index(front)] = value;
+        }
+        for level in [root.level, bytes[0]] {
+            let Ok(node) = MapNode::decode(level, bytes.clone().into()) else { continue };
+            let keys: Vec<_> = node.entries().map(|(key, _)| key).collect();
+            prop_assert!(keys.is_sorted());
+            prop_assert!(keys.iter().all(|key| node.get(key).is_some()));
+            let reference = memory.insert(Kind::MapNode, &bytes);
+            let damaged = MapRoot { root: Some(reference), level, count: node.count() };
+            let read = range(&mut &memory, &damaged, Bound::Unbounded, usize::MAX);
+            prop_assert!(read.is_err() || read.unwrap().is_sorted());
+        }
+    }
+}
+
 #[test]
 fn mass_inserts_in_batches_give_the_tree_built_at_once() {
     let memory = Memory::default();
@@ -207,6 +234,44 @@ fn every_prefix_and_suffix_of_a_tree_is_canonical() {
             assert_eq!(apply(&memory, &root, &changes), from_scratch(&memory, &left), "cut at {cut}");
         }
     }
+}
+
+/// Leaves below the last inner node of level 1.
+fn last_leaves(memory: &Memory, root: &MapRoot) -> usize {
+    let mut leaves = 0;
+    walk(&mut &*memory, root, |visit| match visit {
+        Visit::Node { level: 0, .. } => {
+            leaves += 1;
+            Ok(Descend::No)
+        }
+        _ => {
+            leaves = 0;
+            Ok(Descend::Yes)
+        }
+    })
+    .unwrap();
+    leaves
+}
+
+#[test]
+fn a_last_node_with_a_single_child_is_no_root() {
+    let memory = Memory::default();
+    let mut model = Model::new();
+    let mut root = MapRoot::EMPTY;
+    // Grown at the end by leaves of about one entry, until the last inner node has one leaf only.
+    for number in 0_u64.. {
+        let (key, value) = (Bytes::copy_from_slice(&number.to_be_bytes()), value(number, 16 << 10));
+        root = apply(&memory, &root, &Changes::from([(key.clone(), Some(value.clone()))]));
+        model.insert(key, value);
+        if root.level == 2 && last_leaves(&memory, &root) == 1 {
+            break;
+        }
+    }
+    let last = model.pop_last().unwrap();
+    let changes = model.keys().map(|key| (key.clone(), None)).collect();
+    let left = apply(&memory, &root, &changes);
+    assert_eq!(left.level, 0);
+    assert_eq!(left, from_scratch(&memory, &Model::from([last])));
 }
 
 #[test]
