@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use cairn_block::BlockId;
+use cairn_block::{Block, BlockId};
 
 use super::catalog::{Change, HeadKey};
 use super::collect::Live;
@@ -176,7 +176,9 @@ impl Inner {
             return Ok(0);
         }
         let change = |at| moved(subject, id, at, is_block);
-        let (_, nudge) = self.appender.append(&mut writer, &record, None, change)?;
+        // Readers get it from memory until it is durable; hashing it again is what making a block costs.
+        let block = subject.is_block().then(|| Block::seal_bytes(record.payload.clone()));
+        let (_, nudge) = self.appender.append(&mut writer, &record, block.as_ref(), change)?;
         drop(writer);
         self.nudge(nudge, record.bytes())?;
         Ok(record.bytes())

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cairn_block::BlockId;
+use cairn_block::{Block, BlockId, VolumeId};
 
+use super::catalog::Change;
 use super::inner::{Inner, Place};
 use super::quarantine::place;
-use super::record::{Header, Location};
+use super::record::{Header, Location, Subject, header_bytes};
 use super::scan::{Found, Scan};
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::store::DiskStore;
+use super::writer::{Class, Record};
 use crate::{Damage, Progress, ScrubReport, Scrubber, StoreError};
 
 /// Index entries looked at in one go.
@@ -100,22 +102,27 @@ impl Scrub<'_> {
         if told.is_empty() {
             return Ok(());
         }
-        let mut doubtful = Vec::new();
+        let mut unseen = Vec::new();
         self.each_block(&mut |id, at| {
-            if told.contains_key(&at.segment) && self.inner.read_at(&id, at)?.is_none() {
-                doubtful.push((id, at));
+            if told.contains_key(&at.segment) && !self.inner.has_header(&id, at) {
+                unseen.push((id, at));
             }
             Ok(())
         })?;
-        for (id, at) in doubtful {
-            let is_current = matches!(self.inner.find(&id)?, Some(Place::At(now)) if now == at);
-            let is_counted = self.report.damaged.iter().any(|damage| damage.id == Some(id));
-            if is_current && !is_counted {
-                self.count(&id, at, false);
+        for (id, at) in unseen {
+            if matches!(self.inner.find(&id)?, Some(Place::At(now)) if now == at) {
+                self.headless(&id, at)?;
                 progress(self.progress());
             }
         }
         Ok(())
+    }
+
+    /// A block that only the index knows of: its record's header is gone. If it is sound itself it gets a new record.
+    fn headless(&mut self, id: &BlockId, at: Location) -> Result<(), StoreError> {
+        let block = self.inner.read_at(id, at)?;
+        self.count(id, at, block.is_some());
+        block.map_or(Ok(()), |block| self.inner.rewrite(&block, at))
     }
 
     fn each_block(&self, visit: &mut dyn FnMut(BlockId, Location) -> Result<(), StoreError>) -> Result<(), StoreError> {
@@ -130,5 +137,34 @@ impl Scrub<'_> {
 
     fn progress(&self) -> Progress {
         Progress { blocks_done: self.report.blocks, blocks_total: self.blocks_total, bytes_done: self.report.bytes }
+    }
+}
+
+impl Inner {
+    /// Whether a record's header stands before a payload.
+    fn has_header(&self, id: &BlockId, at: Location) -> bool {
+        let Ok(Some(file)) = self.log.segments.file(at.segment) else { return false };
+        let subjects = [Subject::Block, Subject::Delta { volume: VolumeId::from_bytes([0; 16]), seq: 0 }];
+        subjects.iter().any(|subject| {
+            let len = header_bytes(subject.key_len());
+            let Some(offset) = u64::from(at.offset).checked_sub(len as u64) else { return false };
+            let Ok(bytes) = self.log.device.read(&file, offset, len) else { return false };
+            let header = Header::decode(&bytes, &self.log.store, at.segment, offset);
+            header.is_some_and(|(header, _)| header.id == *id && header.location() == at)
+        })
+    }
+
+    /// Appends a block again, if it still lies at a place.
+    fn rewrite(&self, block: &Block, from: Location) -> Result<(), StoreError> {
+        let id = block.id();
+        let record = Record { subject: Subject::Block, id, payload: block.bytes().clone(), class: Class::Keep };
+        let mut writer = self.appender.writer(record.bytes())?;
+        if !matches!(self.find_once(&id)?, Some(Place::At(at)) if at == from) {
+            return Ok(());
+        }
+        let change = |at| Change::Block { id, at, is_new: false };
+        let (_, nudge) = self.appender.append(&mut writer, &record, Some(block), change)?;
+        drop(writer);
+        self.nudge(nudge, record.bytes())
     }
 }

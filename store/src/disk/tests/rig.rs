@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::disk::inner::Place;
 use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{Rig, ask};
-use crate::{BlockStore, Store};
+use crate::Store;
 
 /// Segments so small that every test meets several.
 pub(super) fn options() -> DiskOptions {
