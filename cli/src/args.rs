@@ -75,7 +75,7 @@ pub(crate) enum Command {
     /// Bring a path back as it was in a snapshot
     Restore(RestoreArgs),
     /// Take back what changed since the last snapshot; a second undo takes back the first
-    Undo,
+    Undo(UndoArgs),
     /// Check that everything the volumes need is there and whole
     Check(CheckArgs),
     /// Remove blocks that nothing needs any more
@@ -123,7 +123,7 @@ pub(crate) struct MountArgs {
     /// The volume (`main` unless given), then the directory
     #[arg(num_args = 1..=2, required = true, value_names = ["VOLUME", "MOUNTPOINT"])]
     pub(crate) what: Vec<OsString>,
-    /// Mount options: ro, allow_other
+    /// Mount options: ro, noexec, noatime, allow_other, deadline=SECONDS, max_read=BYTES
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
 }
@@ -238,6 +238,14 @@ pub(crate) struct RestoreArgs {
     pub(crate) to: Option<OsString>,
     #[command(flatten)]
     pub(crate) at: AtArg,
+}
+
+/// See [`Command::Undo`].
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// Don't ask on a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// See [`Command::Check`].

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use crate::args::{DiffArgs, HistoryArgs, RestoreArgs, SnapshotArgs};
+use crate::args::{DiffArgs, HistoryArgs, RestoreArgs, SnapshotArgs, UndoArgs};
 use crate::control::routes::{
     Change, DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Route, Snapshot,
     SnapshotQuestion, VolumeQuestion,
 };
 use crate::errors::{Failure, Kind, Outcome};
 use crate::output::Table;
+use crate::terminal;
 use crate::text::size;
 
 use super::session::Session;
@@ -103,9 +104,17 @@ pub(super) fn restore(session: &mut Session, args: RestoreArgs) -> Outcome<()> {
 
 /// Takes back what changed since the last snapshot.
 ///
-/// Nothing is asked: what is there now stays in the history, so a second undo is the way back.
-pub(super) fn undo(session: &mut Session) -> Outcome<()> {
+/// What is there now stays in the history, so a second undo is the way back: a script isn't asked for a confirmation, a
+/// person is, as files change under them.
+pub(super) fn undo(session: &mut Session, args: &UndoArgs) -> Outcome<()> {
     let question = VolumeQuestion { volume: session.settings.volume.clone() };
+    if terminal::is_interactive() {
+        let asked = format!(
+            "Take the volume {} back to its last snapshot? A second undo takes this one back.",
+            question.volume
+        );
+        terminal::confirm(&asked, args.yes)?;
+    }
     let restored: Restored = session.call(Route::Undo, &question)?;
     tell(session, &restored)
 }

@@ -1,6 +1,7 @@
 //! key: its state, its passphrase, its 24 words.
 //!
-//! These commands read and write the key file themselves, and only while no node has it open.
+//! These commands read and write the key file themselves. A node that runs has its keys in memory and reads the file only
+//! at its start, so a change of the passphrase doesn't disturb it.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
@@ -17,7 +18,6 @@ use crate::output::Table;
 use crate::terminal;
 use crate::text::Name;
 
-use super::node::refuse_while_running;
 use super::session::Session;
 
 /// 24 words of at most 8 letters with room for any blanks between them.
@@ -30,10 +30,7 @@ pub(super) fn key(session: &mut Session, command: KeyCommand) -> Outcome<()> {
         KeyCommand::Show => show(session),
         KeyCommand::Phrase(args) => show_phrase(session, &args),
         KeyCommand::Restore(args) => restore(session, &args),
-        KeyCommand::Passphrase(command) => {
-            refuse_while_running(session)?;
-            change_passphrase(session, &command)
-        }
+        KeyCommand::Passphrase(command) => change_passphrase(session, &command),
     }
 }
 
@@ -118,6 +115,9 @@ fn show_phrase(session: &Session, args: &PhraseArgs) -> Outcome<()> {
         let list: Vec<&str> = words.split(' ').collect();
         return session.output.json_line(&serde_json::json!({ "words": list }));
     }
+    if !io::stdout().is_terminal() {
+        return session.output.text(&words);
+    }
     let mut table = Table::bare();
     let list: Vec<&str> = words.split(' ').collect();
     for row in 0..phrase::PHRASE_WORDS / 4 {
@@ -130,7 +130,6 @@ fn show_phrase(session: &Session, args: &PhraseArgs) -> Outcome<()> {
 }
 
 fn restore(session: &mut Session, args: &KeyRestoreArgs) -> Outcome<()> {
-    refuse_while_running(session)?;
     let data_dir = session.data_dir();
     if let Some(_there) = KeyFile::read(&data_dir.key_file())? {
         return Err(Failure::new(Kind::Refused, format!("there is a key already: {}", data_dir.key_file().display()))

@@ -92,7 +92,7 @@ fn run(cli: Cli, output: Output) -> Outcome<()> {
         Command::History(args) => history::history(&mut session, args),
         Command::Diff(args) => history::diff(&mut session, args),
         Command::Restore(args) => history::restore(&mut session, args),
-        Command::Undo => history::undo(&mut session),
+        Command::Undo(args) => history::undo(&mut session, &args),
         Command::Check(args) => care::check(&mut session, &args),
         Command::Gc(args) => care::gc(&mut session, &args),
         Command::Why(args) => care::why(&mut session, args),

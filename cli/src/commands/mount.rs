@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
+use cairn_fs::mount::MountOptions;
+
 use crate::args::{MountArgs, MountHelper, UmountArgs};
 use crate::config::{SettingFlags, Settings, is_volume_name};
 use crate::control::routes::{MountOrder, Mounted, Nothing, Route, UmountOrder};
@@ -11,31 +13,8 @@ use crate::errors::{Failure, Kind, Outcome};
 use crate::output::Output;
 use crate::text::{Name, shown};
 
+use super::node::mount_options;
 use super::session::{Session, absolute};
-
-/// Options that mount(8) and fstab have for themselves, or that ask for what is so anyway.
-const OPTIONS_IGNORED: &[&str] = &[
-    "rw",
-    "defaults",
-    "auto",
-    "noauto",
-    "user",
-    "nouser",
-    "users",
-    "nofail",
-    "_netdev",
-    "dev",
-    "nodev",
-    "suid",
-    "nosuid",
-    "exec",
-    "relatime",
-    "atime",
-    "noatime",
-    "nodiratime",
-    "async",
-    "default_permissions",
-];
 
 /// Mounts a volume.
 pub(super) fn mount(session: &mut Session, args: MountArgs) -> Outcome<()> {
@@ -45,15 +24,9 @@ pub(super) fn mount(session: &mut Session, args: MountArgs) -> Outcome<()> {
         (Some(mount_point), None) => (session.settings.volume.clone(), mount_point),
         (None, _) => return Err(Failure::new(Kind::Usage, "no mount point was given")),
     };
-    let mut order = MountOrder {
-        volume,
-        mount_point: absolute(Path::new(&mount_point))?,
-        allow_other: session.settings.allow_other,
-        read_only: false,
-    };
-    for option in &args.options {
-        apply(&mut order, OsStr::new(option))?;
-    }
+    let mut options = mount_options(&session.settings);
+    options.extend(args.options);
+    let order = MountOrder { volume, mount_point: absolute(Path::new(&mount_point))?, options };
     let mounted: Mounted = session.call(Route::Mount, &order)?;
     session
         .output
@@ -79,13 +52,7 @@ pub(super) fn umount(session: &mut Session, args: UmountArgs) -> Outcome<()> {
 /// mount(8)'s helper: comes back when the mount is there, and the node stays.
 pub(super) fn helper(args: &MountHelper) -> Outcome<()> {
     let mut flags = SettingFlags::default();
-    let mut order = MountOrder {
-        volume: volume_name(&args.source)?,
-        mount_point: absolute(&args.mount_point)?,
-        // What root mounts at boot is for the machine's users; mode bits still guard it.
-        allow_other: rustix::process::geteuid().is_root(),
-        read_only: false,
-    };
+    let mut options = Vec::new();
     for option in &args.options {
         let bytes = option.as_bytes();
         if let Some(directory) = bytes.strip_prefix(b"data_dir=") {
@@ -93,33 +60,31 @@ pub(super) fn helper(args: &MountHelper) -> Outcome<()> {
         } else if let Some(file) = bytes.strip_prefix(b"passphrase_file=") {
             flags.passphrase_file = Some(OsString::from_vec(file.to_vec()));
         } else {
-            match apply(&mut order, option) {
-                Err(_) if args.sloppy => {}
-                applied => applied?,
-            }
+            options.extend(checked(option, args.sloppy)?);
         }
     }
     if args.fake {
         return Ok(());
     }
     let settings = Settings::find(&flags, &|name| std::env::var_os(name))?;
+    let order = MountOrder { volume: volume_name(&args.source)?, mount_point: absolute(&args.mount_point)?, options };
     let mut session = Session::new(settings, Output { json: false, quiet: true });
     let _: Mounted = session.call(Route::Mount, &order)?;
     Ok(())
 }
 
-fn apply(order: &mut MountOrder, option: &OsStr) -> Outcome<()> {
-    match option.to_str() {
-        Some("ro") => order.read_only = true,
-        Some("allow_other") => order.allow_other = true,
-        Some(ignored)
-            if OPTIONS_IGNORED.contains(&ignored) || ignored.starts_with("x-") || ignored.starts_with("comment=") => {}
-        _ => {
-            return Err(Failure::new(Kind::Usage, format!("there is no mount option `{}`", shown(option.as_bytes())))
-                .hint("ro and allow_other are there, and for mount(8) data_dir=DIR and passphrase_file=FILE"));
-        }
+/// An option of the mount's own; `None` for one that is passed over because mount(8) asked to be tolerant.
+fn checked(option: &OsStr, sloppy: bool) -> Outcome<Option<String>> {
+    let refused = || {
+        Failure::new(Kind::Usage, format!("there is no mount option `{}`", shown(option.as_bytes())))
+            .hint("for mount(8) there are data_dir=DIR and passphrase_file=FILE besides those of `cairn mount`")
+    };
+    let known = option.to_str().filter(|option| MountOptions::new("").apply_list(option).is_ok());
+    match known {
+        Some(option) => Ok(Some(option.to_owned())),
+        None if sloppy => Ok(None),
+        None => Err(refused()),
     }
-    Ok(())
 }
 
 fn volume_name(name: &OsStr) -> Outcome<String> {
@@ -135,12 +100,10 @@ mod tests {
 
     #[test]
     fn options_of_fstab_are_understood_and_others_refused() {
-        let mut order =
-            MountOrder { volume: "main".into(), mount_point: Name::default(), allow_other: false, read_only: false };
         for option in ["ro", "noauto", "x-systemd.automount", "_netdev"] {
-            apply(&mut order, OsStr::new(option)).expect("known");
+            assert_eq!(checked(OsStr::new(option), false).expect("known"), Some(option.to_owned()));
         }
-        assert!(order.read_only);
-        assert_eq!(apply(&mut order, OsStr::new("rwx")).expect_err("unknown").kind, Kind::Usage);
+        assert_eq!(checked(OsStr::new("rwx"), false).expect_err("unknown").kind, Kind::Usage);
+        assert_eq!(checked(OsStr::new("rwx"), true).expect("tolerated"), None);
     }
 }

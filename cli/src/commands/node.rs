@@ -4,9 +4,10 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use crate::args::UpArgs;
+use crate::config::Settings;
 use crate::control::client::ClientError;
 use crate::control::routes::{MountOrder, Mounted, Nothing, Route, Status};
-use crate::errors::{Failure, Kind, Outcome};
+use crate::errors::{Failure, Outcome};
 use crate::node::keyfile::KeyFile;
 use crate::node::lifecycle::Announcement;
 use crate::node::log;
@@ -34,7 +35,9 @@ pub(super) fn up(session: &mut Session, args: UpArgs) -> Outcome<()> {
         Some(key) if key.is_locked() => Passphrase::obtain(session.settings.passphrase_file.as_deref())?,
         _ => None,
     };
-    node::run(&session.settings, passphrase.as_ref(), |node| {
+    // Somebody looks at it: it ends when it is told to, and not because nothing is mounted for a while.
+    let settings = Settings { idle_exit: None, ..session.settings.clone() };
+    node::run(&settings, passphrase.as_ref(), |node| {
         announce(session, &node.mount(order)?, first_use, Some("Ctrl-C unmounts and ends"))
     })
 }
@@ -43,9 +46,13 @@ fn order(session: &Session) -> MountOrder {
     MountOrder {
         volume: session.settings.volume.clone(),
         mount_point: Name::from(session.settings.mount_point.as_path()),
-        allow_other: session.settings.allow_other,
-        read_only: false,
+        options: mount_options(&session.settings),
     }
+}
+
+/// What the settings say about every mount.
+pub(super) fn mount_options(settings: &Settings) -> Vec<String> {
+    settings.allow_other.then(|| "allow_other".to_owned()).into_iter().collect()
 }
 
 fn announce(session: &Session, mounted: &Mounted, first_use: bool, end: Option<&str>) -> Outcome<()> {
@@ -176,12 +183,4 @@ pub(super) fn daemon(session: &Session) -> Outcome<()> {
         }
     }
     ended
-}
-
-/// Used by commands that work on the key while no node has it open.
-pub(super) fn refuse_while_running(session: &mut Session) -> Outcome<()> {
-    match session.running_node()? {
-        None => Ok(()),
-        Some(_) => Err(Failure::new(Kind::Busy, "the node is running with the key it has").hint("`cairn down` first")),
-    }
 }

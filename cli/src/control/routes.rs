@@ -148,10 +148,8 @@ pub(crate) struct MountOrder {
     pub(crate) volume: String,
     /// Where, absolute.
     pub(crate) mount_point: Name,
-    /// Whether other users may use it.
-    pub(crate) allow_other: bool,
-    /// Whether nothing may be changed through it.
-    pub(crate) read_only: bool,
+    /// Options as `mount -o` takes them.
+    pub(crate) options: Vec<String>,
 }
 
 /// A mount.

@@ -17,8 +17,7 @@ pub(crate) fn debug(node: &Node, question: DebugQuestion) -> Outcome<serde_json:
             "opened": format!("{:?}", node.store.open_report()),
         })),
         "heads" => {
-            let volume = node.existing_volume(&question.volume)?;
-            let heads = volume.history()?;
+            let heads = node.existing_volume(&question.volume)?.volume.history()?;
             Ok(heads
                 .iter()
                 .map(|head| {

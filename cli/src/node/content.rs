@@ -24,7 +24,7 @@ const WORKERS_MAX: usize = 64;
 /// Copies into a volume, and makes it durable before it says that it is done.
 pub(crate) fn put(node: &Node, question: PutQuestion, reporter: &Reporter) -> Outcome<CopyReport> {
     let (volume_name, target) = node.volume_path(&question.target);
-    let volume = node.volume(&volume_name)?;
+    let open = node.volume(&volume_name)?;
     let mounts = node.mounts.places().into_iter().map(|(_, place)| place);
     let order = PutOrder {
         sources: question.sources.iter().map(Name::to_path).collect(),
@@ -32,8 +32,8 @@ pub(crate) fn put(node: &Node, question: PutQuestion, reporter: &Reporter) -> Ou
         workers: question.workers.clamp(1, WORKERS_MAX),
         left_out: mounts.chain(node.guarded()).collect(),
     };
-    let report = copy_in(volume.as_ref(), &order, reporter)?;
-    volume.sync_all()?;
+    let report = copy_in(open.door.as_ref(), &order, reporter)?;
+    open.volume.sync_all()?;
     node.settle(&volume_name);
     Ok(report)
 }
@@ -54,13 +54,13 @@ pub(crate) fn get(node: &Node, question: GetQuestion, reporter: &Reporter) -> Ou
         target: question.target.to_path(),
         workers: question.workers.clamp(1, WORKERS_MAX),
     };
-    copy_out(first.volume.as_ref(), &order, reporter)
+    copy_out(first.open.door.as_ref(), &order, reporter)
 }
 
 /// Lists a directory, or the one file that the path names.
 pub(crate) fn list(node: &Node, question: ListQuestion, reporter: &Reporter) -> Outcome<Nothing> {
     let place = node.place(&question.target)?;
-    let volume = place.volume.as_ref();
+    let volume = place.open.door.as_ref();
     let found = tree::expect(volume, &place.full_path())?;
     if !found.is_directory() {
         let name = tree::names(&place.path).last().map(|name| name.to_vec()).unwrap_or_default();
@@ -131,7 +131,7 @@ pub(crate) fn cat(
         Ok(place) => place,
         Err(failure) => return refuse(started, failure),
     };
-    let volume = place.volume.as_ref();
+    let volume = place.open.door.as_ref();
     let found = match readable(volume, &place) {
         Ok(found) => found,
         Err(failure) => return refuse(started, failure),

@@ -11,15 +11,15 @@ use crate::errors::{Failure, Kind, Outcome};
 
 /// Keeps the volume as it is now.
 pub(crate) fn snapshot(node: &Node, question: SnapshotQuestion) -> Outcome<Snapshot> {
-    let volume = node.existing_volume(&question.volume)?;
-    let head = volume.snapshot(question.label.as_deref())?;
+    let open = node.existing_volume(&question.volume)?;
+    let head = open.volume.snapshot(question.label.as_deref())?;
     Ok(describe(&head))
 }
 
 /// Lists the newest snapshots, oldest of them first.
 pub(crate) fn history(node: &Node, question: HistoryQuestion, reporter: &Reporter) -> Outcome<Nothing> {
     let place = node.place(&question.target)?;
-    let heads = place.volume.history()?;
+    let heads = place.open.volume.history()?;
     let skip = heads.len().saturating_sub(question.limit);
     heads.iter().skip(skip).try_for_each(|head| reporter.item(&describe(head)))?;
     Ok(Nothing {})
@@ -46,10 +46,17 @@ fn at_or_before(heads: &[Head], time: Timestamp) -> Option<&Head> {
     heads.iter().rfind(|head| (head.time.secs, i64::from(head.time.nanos)) <= (time.0, i64::from(time.1)))
 }
 
-/// What a snapshot is called where it can be typed and where it is a directory: its time, in UTC.
+/// What a snapshot is called where it is typed: its time in UTC and its number. `.snapshots` has it under this name, too,
+/// and it stays good when others of the same second come or go.
 pub(super) fn name(head: &Head) -> String {
-    Timestamp::new(head.time.secs, i32::try_from(head.time.nanos).unwrap_or(0))
-        .map_or_else(|_| head.seq.to_string(), |time| format!("{time:.3}"))
+    let time = Timestamp::from_second(head.time.secs)
+        .map_or_else(|_| format!("@{}", head.time.secs), |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    format!("{time}-{}", head.seq)
+}
+
+/// The name that no head of another device can share.
+pub(super) fn full_name(head: &Head) -> String {
+    format!("{}-{}", name(head), head.device.short())
 }
 
 /// A head for a person.

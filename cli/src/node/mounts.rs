@@ -97,17 +97,36 @@ impl Node {
             )
             .hint(format!("`cairn umount {}` first", crate::text::shell_quoted(&place))));
         }
+        self.check_apart(&canonical, &live)?;
+        let mut options = MountOptions::new(&order.volume);
+        order.options.iter().try_for_each(|option| options.apply_list(option))?;
         let volume = self.volume(&order.volume)?;
         make_mount_point(&place)?;
-        let mut options = MountOptions::new(format!("cairn:{}", order.volume));
-        options.read_only = order.read_only;
-        options.allow_other |= order.allow_other;
-        let mount = Mount::start(volume, &place, &self.guarded(), &options)?;
+        let mount = Mount::start(volume.door, &place, &self.guarded(), &options)?;
         tracing::info!(volume = order.volume, "mounted");
         let mounted = LiveMount { volume: order.volume, mount };
         let answer = mounted.mounted(false);
         live.push(mounted);
         Ok(answer)
+    }
+
+    /// Looked at before the mount point is made: nothing may appear in the store or in another mount.
+    fn check_apart(&self, place: &Path, live: &[LiveMount]) -> Outcome<()> {
+        let real = real(place);
+        if let Some(store) = self.guarded().iter().find(|store| real.starts_with(store)) {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{} lies in {}, where this node keeps its store", place.display(), store.display()),
+            )
+            .hint("choose a directory elsewhere"));
+        }
+        match live.iter().find(|live| real.starts_with(live.mount.path()) && real != live.mount.path()) {
+            None => Ok(()),
+            Some(above) => {
+                Err(Failure::new(Kind::Refused, format!("{} lies in the mount of {}", place.display(), above.volume))
+                    .hint("choose a directory outside of it: a mount in a mount can't be unmounted by itself"))
+            }
+        }
     }
 
     /// Unmounts one or all.
@@ -117,12 +136,7 @@ impl Node {
             return Ok(Nothing {});
         };
         let place = mount_point.to_path();
-        // Canonical without touching the mount itself, which may be stuck: only what is above it is looked at.
-        let canonical = match (place.parent().map(Path::canonicalize), place.file_name()) {
-            (Some(Ok(parent)), Some(name)) => parent.join(name),
-            _ => place.clone(),
-        };
-        let live = self.mounts.take(&canonical).or_else(|| self.mounts.take(&place));
+        let live = self.mounts.take(&real(&place)).or_else(|| self.mounts.take(&place));
         live.map_or_else(
             || {
                 Err(Failure::new(Kind::NotFound, format!("nothing of this node is mounted at {}", place.display()))
@@ -138,6 +152,14 @@ impl Node {
         for invalidator in self.mounts.invalidators(volume) {
             invalidator.settle();
         }
+    }
+}
+
+/// The path without links, found without touching what it names, which may be a mount that is stuck.
+fn real(place: &Path) -> PathBuf {
+    match (place.parent().map(Path::canonicalize), place.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => place.to_owned(),
     }
 }
 

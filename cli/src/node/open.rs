@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
+use cairn_fs::snapshots::{Browsable, Snapshots};
 use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
 use cairn_store::disk::{DiskOptions, DiskStore};
 use tokio::sync::watch;
@@ -27,12 +28,21 @@ pub(crate) struct Node {
     pub(super) keys: NodeKeys,
     pub(super) store: Arc<DiskStore>,
     names: Mutex<VolumeNames>,
-    volumes: Mutex<BTreeMap<String, Arc<Volume>>>,
+    volumes: Mutex<BTreeMap<String, OpenVolume>>,
     pub(super) mounts: Mounts,
     pub(super) started: Instant,
     end: watch::Sender<bool>,
     /// Shared by everything that is under way.
     busy: Arc<()>,
+}
+
+/// A volume in use: itself, and as it is shown with its snapshots in `.snapshots`.
+#[derive(Clone)]
+pub(super) struct OpenVolume {
+    /// For what concerns the volume as a whole.
+    pub(super) volume: Arc<Volume>,
+    /// For paths.
+    pub(super) door: Arc<Browsable<Arc<Volume>>>,
 }
 
 /// Held while something is under way.
@@ -102,7 +112,7 @@ impl Node {
     }
 
     /// The volume of this name, opened or made where it isn't open. A new name is remembered before it is used.
-    pub(super) fn volume(&self, name: &str) -> Outcome<Arc<Volume>> {
+    pub(super) fn volume(&self, name: &str) -> Outcome<OpenVolume> {
         let mut volumes = lock(&self.volumes);
         if let Some(volume) = volumes.get(name) {
             return Ok(volume.clone());
@@ -120,12 +130,23 @@ impl Node {
             options: self.volume_options(),
         })
         .map_err(|error| Failure::from(error).while_(format!("opening the volume {name}")))?;
-        volumes.insert(name.to_owned(), volume.clone());
-        Ok(volume)
+        let opened = OpenVolume { door: Arc::new(self.with_snapshots(name, &volume)), volume };
+        volumes.insert(name.to_owned(), opened.clone());
+        Ok(opened)
+    }
+
+    fn with_snapshots(&self, name: &str, volume: &Arc<Volume>) -> Browsable<Arc<Volume>> {
+        let history = {
+            let volume = Arc::downgrade(volume);
+            move || volume.upgrade().map_or(Ok(Vec::new()), |volume| volume.history())
+        };
+        let keys = Arc::new(self.volume_keys(name));
+        let snapshots = Snapshots::new(volume.reader().clone(), keys, Box::new(history));
+        Browsable::new(volume.clone(), snapshots)
     }
 
     /// A volume that is there already: looking must not make one.
-    pub(super) fn existing_volume(&self, name: &str) -> Outcome<Arc<Volume>> {
+    pub(super) fn existing_volume(&self, name: &str) -> Outcome<OpenVolume> {
         let default = Settings::VOLUME_DEFAULT;
         if name != default && !self.volume_names().iter().any(|known| known == name) {
             let id = self.volume_keys(name).volume();
@@ -174,8 +195,8 @@ impl Node {
     pub(super) fn close(&self) -> Outcome<()> {
         let unmounted = self.mounts.unmount_all();
         let volumes = std::mem::take(&mut *lock(&self.volumes));
-        let closed = volumes.into_iter().map(|(name, volume)| {
-            volume.close().map_err(|error| Failure::from(error).while_(format!("closing the volume {name}")))
+        let closed = volumes.into_iter().map(|(name, open)| {
+            open.volume.close().map_err(|error| Failure::from(error).while_(format!("closing the volume {name}")))
         });
         // `fold` and not `collect`: a volume that can't be closed doesn't keep the others open.
         closed.fold(unmounted, |outcome, closed| outcome.and(closed))
@@ -183,7 +204,8 @@ impl Node {
 
     /// Directories that must neither be mounted on nor copied into the node itself.
     pub(super) fn guarded(&self) -> Vec<PathBuf> {
-        vec![self.data_dir.path().to_owned()]
+        let data_dir = self.data_dir.path();
+        vec![data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned())]
     }
 }
 

@@ -1,30 +1,26 @@
 //! What a path means: in the volume, or below a mount of it, now or in a snapshot.
 
 use std::path::Path;
-use std::sync::Arc;
-
-use cairn_fs::Volume;
 
 use super::history;
-use super::open::Node;
+use super::open::{Node, OpenVolume};
 use crate::control::routes::Target;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::{Name, shown};
 use crate::transfer::tree;
-
-/// Where the snapshots are in a volume.
-pub(super) const SNAPSHOTS: &[u8] = b".snapshots";
+use cairn_block::Head;
+use cairn_fs::snapshots::SNAPSHOTS_NAME;
 
 /// A path that was found out about.
 pub(super) struct Place {
     /// The volume's name.
     pub(super) volume_name: String,
     /// The volume.
-    pub(super) volume: Arc<Volume>,
+    pub(super) open: OpenVolume,
     /// From the root of the volume as it is now.
     pub(super) path: Vec<u8>,
-    /// The snapshot's name, where it is in one.
-    pub(super) snapshot: Option<String>,
+    /// The snapshot, where it is in one.
+    pub(super) snapshot: Option<Head>,
 }
 
 impl Place {
@@ -32,7 +28,10 @@ impl Place {
     pub(super) fn full_path(&self) -> Vec<u8> {
         match &self.snapshot {
             None => self.path.clone(),
-            Some(snapshot) => [b"/", SNAPSHOTS, b"/", snapshot.as_bytes(), self.path.as_slice()].concat(),
+            Some(snapshot) => {
+                let name = history::full_name(snapshot);
+                [b"/", SNAPSHOTS_NAME, b"/", name.as_bytes(), self.path.as_slice()].concat()
+            }
         }
     }
 }
@@ -41,25 +40,19 @@ impl Node {
     /// Finds out what was typed. `PATH@SNAPSHOT` is taken apart only where nothing has the whole as its name.
     pub(super) fn place(&self, target: &Target) -> Outcome<Place> {
         let (volume_name, path) = self.volume_path(target);
-        let volume = self.existing_volume(&volume_name)?;
-        let place = |path: Vec<u8>, snapshot| Place {
-            volume_name: volume_name.clone(),
-            volume: volume.clone(),
-            path,
-            snapshot,
-        };
+        let open = self.existing_volume(&volume_name)?;
+        let place = |path, snapshot| Place { volume_name, open: open.clone(), path, snapshot };
         if let Some(at) = &target.at {
-            return Ok(place(path, Some(history::name(&history::find(&volume, at)?))));
+            return Ok(place(path, Some(history::find(&open.volume, at)?)));
         }
-        if let Some(cut) = path.iter().rposition(|byte| *byte == b'@') {
-            if tree::find(volume.as_ref(), &path)?.is_none() {
-                let (before, after) = (&path[..cut], &path[cut + 1..]);
-                let name = std::str::from_utf8(after)
-                    .map_err(|_| Failure::new(Kind::NotFound, format!("there is no snapshot {}", shown(after))))?;
-                return Ok(place(rooted(before), Some(history::name(&history::find(&volume, name)?))));
-            }
+        let Some(cut) = path.iter().rposition(|byte| *byte == b'@') else { return Ok(place(path, None)) };
+        if tree::find(open.door.as_ref(), &path)?.is_some() {
+            return Ok(place(path, None));
         }
-        Ok(place(path, None))
+        let (before, after) = (&path[..cut], &path[cut + 1..]);
+        let word = std::str::from_utf8(after)
+            .map_err(|_| Failure::new(Kind::NotFound, format!("there is no snapshot {}", shown(after))))?;
+        Ok(place(rooted(before), Some(history::find(&open.volume, word)?)))
     }
 
     /// The volume and the path in it: a path of this machine below a mount is one of that mount's volume.

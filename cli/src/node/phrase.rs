@@ -46,12 +46,14 @@ pub(crate) fn words(master: &MasterKey) -> Zeroizing<String> {
 /// The key of a phrase as it was typed: any blanks, any case.
 pub(crate) fn parse(text: &str) -> Result<MasterKey, PhraseError> {
     let typed = Zeroizing::new(text.to_lowercase());
-    let found = typed.split_whitespace().count();
+    // Copied from the screen or from paper, the words may have their numbers with them.
+    let is_word = |word: &&str| word.chars().any(char::is_alphabetic);
+    let found = typed.split_whitespace().filter(is_word).count();
     if found != PHRASE_WORDS {
         return Err(PhraseError::Count { found });
     }
     let mut plain = Zeroizing::new(String::with_capacity(typed.len()));
-    for word in typed.split_whitespace() {
+    for word in typed.split_whitespace().filter(is_word) {
         if !plain.is_empty() {
             plain.push(' ');
         }
@@ -76,7 +78,7 @@ mod tests {
         let master = MasterKey::from_bytes([7; 32]);
         let words = words(&master);
         assert_eq!(words.split(' ').count(), PHRASE_WORDS);
-        let typed = format!("  {}\n", words.to_uppercase().replace(' ', " \n"));
+        let typed = format!("  1. {}\n", words.to_uppercase().replace(' ', " \n 2 "));
         assert_eq!(parse(&typed).expect("a phrase").as_bytes(), &[7; 32]);
     }
 
