@@ -5,6 +5,7 @@
 //! open get a moment, then the connection is aborted and they get errors; threads are joined; and what came in meanwhile
 //! is made durable too. Each step has a bound, and a step that failed doesn't keep the next from happening.
 
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,11 +22,15 @@ use super::session::{End, Parts, Spot};
 use super::takeover::is_dead;
 use crate::error::FsError;
 
+/// Making everything durable may take this long before the mount goes anyway; whoever owns the volume goes on with it. All
+/// the bounds here together keep an unmount under five seconds when one thing hangs, and under ten when everything does.
+const SYNC: Duration = Duration::from_secs(3);
+
 /// Programs that keep files open get this long before their files are taken from them.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Threads get this long to end; all that can hold them up by then is a store that hangs.
-const JOIN: Duration = Duration::from_secs(2);
+const JOIN: Duration = Duration::from_secs(1);
 
 /// How an unmount went.
 #[derive(Debug)]
@@ -36,7 +41,8 @@ pub struct Unmounted {
     pub aborted: bool,
     /// Operations that are still stuck in the store; their callers were answered long ago.
     pub stuck: usize,
-    /// Whether everything that was acknowledged is durable.
+    /// Whether everything that was acknowledged is durable. With [`FsError::TimedOut`] it is not yet: closing the volume,
+    /// which has all the time it takes, will say.
     pub synced: Result<(), FsError>,
 }
 
@@ -58,10 +64,10 @@ pub(super) fn unmount(parts: Parts) -> Unmounted {
     Unmounted { busy, aborted, stuck, synced }
 }
 
-/// Makes everything durable, or gives up at the deadline of any other operation.
+/// Makes everything durable, or stops waiting for it.
 fn sync(desk: &Desk) -> Result<(), FsError> {
     let ops = desk.ops_shared();
-    within("cairn-sync", desk.deadline(), move || ops.sync_all()).unwrap_or(Err(FsError::TimedOut))
+    within("cairn-sync", SYNC.min(desk.deadline()), move || ops.sync_all()).unwrap_or(Err(FsError::TimedOut))
 }
 
 /// Unmounts, and lazily when files are open; returns whether they were.
@@ -90,14 +96,21 @@ pub(super) fn detach(spot: &Spot) {
     }
 }
 
+/// Leaving the tree is quick, but the last unmount also writes out what was changed through memory maps, which a store that
+/// hangs would hold up; by then the mount point is free, and the abort ends the wait.
 fn take_out(spot: &Spot, lazy: bool) -> Result<(), MountError> {
-    let path = &spot.path;
-    if spot.means == Means::Helper {
-        return unmount_by_helper(path, lazy);
-    }
+    let own = spot.clone();
+    let done = within("cairn-umount", GRACE, move || match own.means {
+        Means::Direct => unmount_directly(&own.path, lazy),
+        Means::Helper => unmount_by_helper(&own.path, lazy),
+    });
+    done.unwrap_or(Ok(()))
+}
+
+fn unmount_directly(path: &Path, lazy: bool) -> Result<(), MountError> {
     let mut flags = UnmountFlags::NOFOLLOW;
     flags.set(UnmountFlags::DETACH, lazy);
-    match rustix::mount::unmount(path.as_path(), flags) {
+    match rustix::mount::unmount(path, flags) {
         // Not a mount point any more: someone was faster, which is as good.
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
         Err(errno) => Err(MountError::io("unmount", path)(errno)),
