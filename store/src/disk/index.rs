@@ -33,19 +33,19 @@ const HINTS_BYTES_MAX: u64 = 1 << 30;
 
 /// How far the index is, and what it counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     pub(crate) store: StoreId,
     pub(crate) upto: Position,
     /// The number of the last record before `upto`.
     pub(crate) seq: u64,
     /// Blocks that are indexed.
-    pub blocks: u64,
+    pub(crate) blocks: u64,
     /// Their bytes.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 /// See the module.
-pub struct Index {
+pub(crate) struct Index {
     dir: PathBuf,
     db: RwLock<Option<DB>>,
     checkpoint: Mutex<Checkpoint>,

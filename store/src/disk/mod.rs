@@ -27,6 +27,7 @@ mod device;
 mod faults;
 mod heads;
 mod index;
+mod index_bench;
 mod index_options;
 mod inner;
 mod layout;
@@ -47,7 +48,7 @@ mod tests;
 mod worker;
 mod writer;
 
-pub use index::{Checkpoint, Index};
+pub use index_bench::IndexBench;
 pub use options::DiskOptions;
 pub use recovery::OpenReport;
 pub use store::{DiskStore, Health, Stats};

@@ -4,4 +4,6 @@ mod cache;
 mod contract;
 mod faults;
 mod histories;
+#[cfg(feature = "disk")]
+mod kill;
 mod memory;
