@@ -9,8 +9,11 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use cairn_fs::FsError;
+use cairn_fs::changes::ChangesError;
+use cairn_fs::collect::CollectError;
 use cairn_fs::mount::MountError;
+use cairn_fs::reader::ReadError;
+use cairn_fs::{FsError, SweepError};
 use cairn_store::StoreError;
 use serde::{Deserialize, Serialize};
 
@@ -330,6 +333,46 @@ impl From<FsError> for Failure {
             E::Panicked { .. } => (Kind::Internal, Some("the node's log says more; `cairn status` prints where it is")),
         };
         Self { hint: hint.map(str::to_owned), ..Self::of(kind, &error) }
+    }
+}
+
+impl From<CollectError> for Failure {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::Store(store) => store.into(),
+            error => Self::of(Kind::Damaged, &error)
+                .hint("`cairn check` names what is damaged; nothing is removed while a tree can't be read"),
+        }
+    }
+}
+
+impl From<SweepError> for Failure {
+    fn from(error: SweepError) -> Self {
+        match error {
+            SweepError::Heads(error) => error.into(),
+            SweepError::Collect(error) => error.into(),
+        }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(store) => store.into(),
+            ReadError::WouldWait { .. } => Self::of(Kind::Internal, &error),
+            error => Self::of(Kind::Damaged, &error).hint(DAMAGED_HINT),
+        }
+    }
+}
+
+impl From<ChangesError> for Failure {
+    fn from(error: ChangesError) -> Self {
+        match error {
+            ChangesError::Read(error) => error.into(),
+            ChangesError::TooMany { .. } => Self::of(Kind::Full, &error)
+                .hint("compare a part: `cairn diff SNAPSHOT --path PATH`, or two snapshots that are closer"),
+            error => Self::of(Kind::Damaged, &error).hint(DAMAGED_HINT),
+        }
     }
 }
 

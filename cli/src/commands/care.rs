@@ -78,6 +78,9 @@ pub(super) fn why(session: &mut Session, args: PathArgs) -> Outcome<()> {
         let mut table = Table::bare();
         table.row([Name::shown(&why.path), format!("{}: {}", why.state, why.meaning)]);
         table.row(["size".into(), format!("{} ({} without holes)", size(why.size), size(why.allocated))]);
+        if why.entries > 1 {
+            table.row(["holds".into(), format!("{} files and directories", why.entries)]);
+        }
         table.row(["blocks".into(), format!("{} of {} are in this node's store", why.blocks_here, why.blocks)]);
         table.row(["survives".into(), format!("the loss of {} machines", why.survives_losses)]);
         for block in &why.damaged {

@@ -413,6 +413,8 @@ pub(crate) struct Why {
     pub(crate) size: u64,
     /// Bytes that aren't holes.
     pub(crate) allocated: u64,
+    /// Files and directories in it, itself included.
+    pub(crate) entries: u64,
     /// Blocks that its contents are made of.
     pub(crate) blocks: u64,
     /// Of those, in this node's store.

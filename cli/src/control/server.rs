@@ -56,6 +56,12 @@ fn router() -> Router<Served> {
         .route(Route::Cat.path(), post(cat))
         .route(Route::Snapshot.path(), short(history::snapshot))
         .route(Route::History.path(), long(history::history))
+        .route(Route::Diff.path(), long(history::diff))
+        .route(Route::Restore.path(), short(history::restore))
+        .route(Route::Undo.path(), short(history::undo))
+        .route(Route::Check.path(), long(care::check))
+        .route(Route::Gc.path(), long(care::gc))
+        .route(Route::Why.path(), short(care::why))
         .route(Route::Debug.path(), short(care::debug))
         .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
         .layer(axum::middleware::map_response(|mut response: Response| async {

@@ -1,14 +1,242 @@
 //! check, gc, why, debug.
 
-use super::open::Node;
-use crate::control::routes::DebugQuestion;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cairn_block::{BlockId, Content, Timestamp};
+use cairn_fs::{Volume, read_root, tree};
+use cairn_store::{Ask, BlockStore, HeadStore, Scrubber, SweepOptions};
+
+use super::history;
+use super::open::{Node, OpenVolume};
+use super::survey::{Seen, Survey, Wrong, ask};
+use crate::control::events::{Progress, Reporter, Unit};
+use crate::control::routes::{CheckQuestion, CheckReport, DebugQuestion, Finding, GcQuestion, GcReport, Target, Why};
 use crate::errors::{Failure, Kind, Outcome};
-use crate::text;
+use crate::text::{self, Name};
+use crate::transfer::tree::OPERATION_TIMEOUT;
+
+/// Blocks that are named in one answer; a file with more damage is lost as a whole.
+const DAMAGED_NAMED_MAX: usize = 100;
+
+/// Checks that everything the volumes need is there; with `data`, that every byte in the store is right as well.
+pub(crate) fn check(node: &Node, question: CheckQuestion, reporter: &Reporter) -> Outcome<CheckReport> {
+    let mut report = CheckReport::default();
+    let blocks_before = node.store.stats().blocks;
+    if question.repair {
+        // What the index lost, the log still has; blocks and heads that come back are found by the walk below.
+        node.store.rebuild_index()?;
+        report.repaired = node.store.stats().blocks.saturating_sub(blocks_before);
+    }
+    if question.data {
+        scrub(node, reporter, &mut report)?;
+    }
+    for damage in node.store.damage() {
+        report.findings += 1;
+        let what = format!("{} is damaged", damage.place);
+        reporter.item(&Finding {
+            severity: "damaged".to_owned(),
+            what,
+            volume: None,
+            path: None,
+            block: damage.id.map(|id| id.to_string()),
+        })?;
+    }
+    for name in node.volume_names() {
+        let open = node.volume(&name)?;
+        report.volumes += 1;
+        check_volume(node, &name, &open, reporter, &mut report)?;
+    }
+    for id in unknown_volumes(node)? {
+        reporter.item(&Finding {
+            severity: "note".to_owned(),
+            what: format!("the volume {id} has a name that this node doesn't know, and was not checked"),
+            volume: None,
+            path: None,
+            block: None,
+        })?;
+    }
+    Ok(report)
+}
+
+fn scrub(node: &Node, reporter: &Reporter, report: &mut CheckReport) -> Outcome<()> {
+    let mut stopped = Ok(());
+    let scrubbed = node.store.scrub(&mut |progress| {
+        let progress = Progress {
+            unit: Unit::Blocks,
+            done: progress.blocks_done,
+            total: Some(progress.blocks_total),
+            files: None,
+        };
+        if stopped.is_ok() {
+            stopped = reporter.progress(progress);
+        }
+    })?;
+    report.blocks = scrubbed.blocks;
+    report.bytes = scrubbed.bytes;
+    stopped
+}
+
+fn check_volume(
+    node: &Node,
+    name: &str,
+    open: &OpenVolume,
+    reporter: &Reporter,
+    report: &mut CheckReport,
+) -> Outcome<()> {
+    // What is in memory becomes a head, so that heads are all there is to walk.
+    open.volume.flush()?;
+    let mut heads = open.volume.history()?;
+    heads.reverse();
+    let mut findings = 0;
+    let reader = open.volume.reader();
+    let mut on_wrong = |wrong: Wrong| {
+        findings += 1;
+        reporter.item(&finding(name, wrong))
+    };
+    let mut on_progress =
+        |seen: &Seen| reporter.progress(Progress { unit: Unit::Entries, done: seen.entries, total: None, files: None });
+    let mut unreadable = Vec::new();
+    let mut survey = Survey::new(reader, node.store.as_ref(), &mut on_wrong, &mut on_progress);
+    for head in &heads {
+        match read_root(head, reader) {
+            Ok(root) => {
+                survey.links(&root)?;
+                survey.walk(&root, b"/", &root.root)?;
+            }
+            Err(error) => unreadable.push((history::name(head), head.root.id, error.to_string())),
+        }
+    }
+    let seen = survey.seen;
+    report.entries += seen.entries;
+    report.blocks = report.blocks.max(seen.blocks);
+    for (snapshot, block, what) in unreadable {
+        findings += 1;
+        let what = format!("the snapshot {snapshot} is damaged: {what}");
+        reporter.item(&finding(name, Wrong { path: b"/".to_vec(), block: Some(block), what }))?;
+    }
+    report.findings += findings;
+    Ok(())
+}
+
+fn finding(volume: &str, wrong: Wrong) -> Finding {
+    Finding {
+        severity: "damaged".to_owned(),
+        what: wrong.what,
+        volume: Some(volume.to_owned()),
+        path: Some(Name(wrong.path)),
+        block: wrong.block.map(|block| block.to_string()),
+    }
+}
+
+/// Volumes that the store holds and that no known name leads to.
+fn unknown_volumes(node: &Node) -> Outcome<Vec<cairn_block::VolumeId>> {
+    let known: Vec<_> = node.volume_names().iter().map(|name| node.volume_id(name)).collect();
+    Ok(node.store_volumes()?.into_iter().filter(|id| !known.contains(id)).collect())
+}
+
+/// Thins out the history and removes what nothing needs any more.
+pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outcome<GcReport> {
+    // What an unknown volume needs can't be told from garbage.
+    if let Some(id) = unknown_volumes(node)?.first() {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!("the volume {id} has a name that this node doesn't know: collecting would remove it"),
+        )
+        .hint("mount it once by its name (`cairn mount NAME DIRECTORY`), then collect"));
+    }
+    let opened = node.volume_names().iter().map(|name| node.volume(name)).collect::<Outcome<Vec<_>>>()?;
+    let volumes: Vec<Arc<Volume>> = opened.iter().map(|open| open.volume.clone()).collect();
+    let mut snapshots_dropped = 0;
+    if !question.dry_run {
+        for volume in &volumes {
+            snapshots_dropped += volume.thin(now())? as u64;
+        }
+    }
+    let in_use: Vec<_> = opened.iter().flat_map(|open| open.door.snapshots().roots_in_use()).collect();
+    let options = SweepOptions { dry_run: question.dry_run };
+    let mut progress = |progress: cairn_store::Progress| {
+        let shown = Progress {
+            unit: Unit::Blocks,
+            done: progress.blocks_done,
+            total: Some(progress.blocks_total),
+            files: None,
+        };
+        // A sweep that has begun is worth finishing, whoever watches.
+        drop(reporter.progress(shown));
+    };
+    let (_, swept) = cairn_fs::sweep(&volumes, node.store.as_ref(), &in_use, options, &mut progress)?;
+    Ok(GcReport {
+        dry_run: question.dry_run,
+        snapshots_dropped,
+        blocks_kept: swept.blocks_kept,
+        bytes_kept: swept.bytes_kept,
+        blocks_removed: swept.blocks_removed,
+        bytes_removed: swept.bytes_removed,
+    })
+}
+
+fn now() -> Timestamp {
+    let now = jiff::Timestamp::now();
+    Timestamp { secs: now.as_second(), nanos: u32::try_from(now.subsec_nanosecond()).unwrap_or(0) }
+}
+
+/// Says where a path is and how safe.
+pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
+    let place = node.place(&target)?;
+    let reader = place.open.volume.reader().clone();
+    let head = match &place.snapshot {
+        Some(head) => Some(head.clone()),
+        None => place.open.volume.flush()?,
+    };
+    let missing = || {
+        Failure::new(Kind::NotFound, format!("there is no {} in the volume", text::shown(&place.path)))
+            .hint("`cairn ls` lists what is there")
+    };
+    let root = read_root(&head.ok_or_else(missing)?, &reader)?;
+    let names = node.volume_keys(&place.volume_name);
+    let record = match tree::record_at(&mut reader.nodes(ask()), names.names(), &root, &place.path) {
+        Ok(record) => record,
+        Err(tree::PathError::Read(error)) => return Err(error.into()),
+        Err(_) => return Err(missing()),
+    };
+    let mut damaged: BTreeMap<BlockId, ()> = BTreeMap::new();
+    let mut wrong = 0u64;
+    let mut on_wrong = |found: Wrong| {
+        wrong += 1;
+        if damaged.len() < DAMAGED_NAMED_MAX {
+            damaged.extend(found.block.map(|block| (block, ())));
+        }
+        Ok(())
+    };
+    let mut on_progress = |_: &Seen| Ok(());
+    let mut survey = Survey::new(&reader, node.store.as_ref(), &mut on_wrong, &mut on_progress);
+    survey.walk(&root, &place.path, &record)?;
+    let seen = survey.seen;
+    let (state, meaning) = match (wrong, &record.content) {
+        (1.., _) => ("damaged", "some of its blocks can't be read from this node's store"),
+        (0, Content::Inline(_) | Content::Symlink(_) | Content::Empty | Content::None) => {
+            ("here", "its contents lie in its directory's own block, on this node")
+        }
+        (0, _) => ("here", "every block it needs is on this node, and on no other"),
+    };
+    Ok(Why {
+        path: Name(place.path),
+        state: state.to_owned(),
+        meaning: meaning.to_owned(),
+        size: record.attr.size,
+        allocated: record.attr.allocated,
+        entries: seen.entries,
+        blocks: seen.blocks,
+        blocks_here: seen.blocks_here,
+        damaged: damaged.keys().map(ToString::to_string).collect(),
+        // One node: what is on this disk alone is lost with it.
+        survives_losses: 0,
+    })
+}
 
 /// Prints one structure, for a person who looks for something.
 pub(crate) fn debug(node: &Node, question: DebugQuestion) -> Outcome<serde_json::Value> {
-    use cairn_store::{Ask, BlockStore, HeadStore};
-    let volume_id = node.volume_id(&question.volume);
     match question.what.as_str() {
         "store" => Ok(serde_json::json!({
             "stats": format!("{:?}", node.store.stats()),
@@ -18,35 +246,34 @@ pub(crate) fn debug(node: &Node, question: DebugQuestion) -> Outcome<serde_json:
         })),
         "heads" => {
             let heads = node.existing_volume(&question.volume)?.volume.history()?;
-            Ok(heads
-                .iter()
-                .map(|head| {
-                    serde_json::json!({
-                        "snapshot": super::history::describe(head),
-                        "kind": format!("{:?}", head.kind),
-                        "previous": text::to_hex(&head.previous),
-                        "root": head.root.id.to_string(),
-                        "journal_upto": head.delta_upto,
-                        "vector": head.vector.iter().map(|(device, seq)| (device.short(), *seq)).collect::<Vec<_>>(),
-                    })
-                })
-                .collect())
+            Ok(heads.iter().map(head_json).collect())
         }
         "deltas" => {
-            let deltas = node.store.deltas(&volume_id, 0)?;
+            let deltas = node.store.deltas(&node.volume_id(&question.volume), 0)?;
             Ok(deltas.iter().map(|(seq, id)| serde_json::json!({ "seq": seq, "block": id.to_string() })).collect())
         }
-        id => {
-            let id: cairn_block::BlockId = id.parse().map_err(|_| {
-                Failure::new(Kind::Usage, format!("`{id}` is nothing that can be shown"))
-                    .hint("heads, deltas, store, or a block's id (bafkr4i…)")
-            })?;
-            match node.store.get(&id, Ask::now(crate::transfer::tree::OPERATION_TIMEOUT))? {
-                None => Err(Failure::new(Kind::NotFound, format!("block {id} is not in this store"))),
-                Some(block) => {
-                    Ok(serde_json::json!({ "id": id.to_string(), "sealed_bytes": block.len(), "verified": true }))
-                }
-            }
-        }
+        id => block_json(node, id),
+    }
+}
+
+fn head_json(head: &cairn_block::Head) -> serde_json::Value {
+    serde_json::json!({
+        "snapshot": history::describe(head),
+        "kind": format!("{:?}", head.kind),
+        "previous": text::to_hex(&head.previous),
+        "root": head.root.id.to_string(),
+        "journal_upto": head.delta_upto,
+        "vector": head.vector.iter().map(|(device, seq)| (device.short(), *seq)).collect::<Vec<_>>(),
+    })
+}
+
+fn block_json(node: &Node, id: &str) -> Outcome<serde_json::Value> {
+    let id: BlockId = id.parse().map_err(|_| {
+        Failure::new(Kind::Usage, format!("`{id}` is nothing that can be shown"))
+            .hint("heads, deltas, store, or a block's id (bafkr4i…)")
+    })?;
+    match node.store.get(&id, Ask::now(OPERATION_TIMEOUT))? {
+        None => Err(Failure::new(Kind::NotFound, format!("block {id} is not in this store"))),
+        Some(block) => Ok(serde_json::json!({ "id": id.to_string(), "sealed_bytes": block.len(), "verified": true })),
     }
 }

@@ -32,9 +32,10 @@ pub(crate) fn put(node: &Node, question: PutQuestion, reporter: &Reporter) -> Ou
         workers: question.workers.clamp(1, WORKERS_MAX),
         left_out: mounts.chain(node.guarded()).collect(),
     };
-    let report = copy_in(open.door.as_ref(), &order, reporter)?;
+    let caches = node.mounts.caches(&volume_name);
+    let report = copy_in(open.door.as_ref(), &order, &|change| caches.tell(change), reporter)?;
     open.volume.sync_all()?;
-    node.settle(&volume_name);
+    caches.settle();
     Ok(report)
 }
 

@@ -1,13 +1,30 @@
 //! snapshot, history, diff, restore, undo.
 
-use cairn_block::Head;
-use cairn_fs::Volume;
+use std::collections::VecDeque;
+
+use cairn_block::{Head, Record};
+use cairn_fs::changes::Changes;
+use cairn_fs::ops::Change as CacheChange;
+use cairn_fs::tree::{self, PathError};
+use cairn_fs::{Touched, Volume, read_root};
 use jiff::Timestamp;
 
+use super::compare;
 use super::open::Node;
+use super::paths::Place;
+use super::survey::ask;
 use crate::control::events::Reporter;
-use crate::control::routes::{HistoryQuestion, Nothing, Snapshot, SnapshotQuestion};
+use crate::control::routes::{
+    DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Snapshot, SnapshotQuestion,
+    VolumeQuestion,
+};
 use crate::errors::{Failure, Kind, Outcome};
+use crate::text::shown;
+
+/// What a restore keeps of the state it replaces, so that it can be undone.
+const BEFORE_RESTORE: &str = "before restore";
+/// Restores that can be taken back by this; older ones only by what thinning left.
+const SAFEGUARDS_MAX: usize = 16;
 
 /// Keeps the volume as it is now.
 pub(crate) fn snapshot(node: &Node, question: SnapshotQuestion) -> Outcome<Snapshot> {
@@ -16,13 +33,125 @@ pub(crate) fn snapshot(node: &Node, question: SnapshotQuestion) -> Outcome<Snaps
     Ok(describe(&head))
 }
 
-/// Lists the newest snapshots, oldest of them first.
+/// Lists the newest snapshots, oldest of them first; for a path, those in which it changed.
 pub(crate) fn history(node: &Node, question: HistoryQuestion, reporter: &Reporter) -> Outcome<Nothing> {
     let place = node.place(&question.target)?;
     let heads = place.open.volume.history()?;
-    let skip = heads.len().saturating_sub(question.limit);
-    heads.iter().skip(skip).try_for_each(|head| reporter.item(&describe(head)))?;
+    if place.path == b"/" {
+        let skip = heads.len().saturating_sub(question.limit);
+        heads.iter().skip(skip).try_for_each(|head| reporter.item(&describe(head)))?;
+        return Ok(Nothing {});
+    }
+    let keys = node.volume_keys(&place.volume_name);
+    let reader = place.open.volume.reader();
+    let mut revisions = VecDeque::new();
+    let mut last: Option<Record> = None;
+    for head in &heads {
+        reporter.check()?;
+        let root = read_root(head, reader)?;
+        let record = match tree::record_at(&mut reader.nodes(ask()), keys.names(), &root, &place.path) {
+            Ok(record) => Some(record),
+            Err(PathError::Read(error)) => return Err(error.into()),
+            Err(PathError::NotFound | PathError::NotDirectory) => None,
+        };
+        let change = match (&last, &record) {
+            (None, None) => None,
+            (None, Some(_)) => Some("added"),
+            (Some(_), None) => Some("removed"),
+            (Some(old), Some(new)) => (state(old) != state(new)).then_some("changed"),
+        };
+        if let Some(change) = change {
+            let size = record.as_ref().map(|record| record.attr.size);
+            revisions.push_back(Revision { snapshot: describe(head), change: change.to_owned(), size });
+            if revisions.len() > question.limit {
+                revisions.pop_front();
+            }
+        }
+        last = record;
+    }
+    revisions.iter().try_for_each(|revision| reporter.item(revision))?;
     Ok(Nothing {})
+}
+
+/// What makes a state of a path another one; that it was read doesn't.
+fn state(record: &Record) -> impl PartialEq + '_ {
+    let attr = &record.attr;
+    (&record.content, &record.xattrs, attr.kind, attr.mode, attr.uid, attr.gid, attr.size, attr.mtime)
+}
+
+/// Compares two states.
+pub(crate) fn diff(node: &Node, question: DiffQuestion, reporter: &Reporter) -> Outcome<Nothing> {
+    let place = node.place(&question.from)?;
+    let (volume, reader) = (&place.open.volume, place.open.volume.reader());
+    let before = place.snapshot.ok_or_else(|| Failure::new(Kind::Usage, "no snapshot to compare with was named"))?;
+    let after = match &question.to {
+        Some(word) => find(volume, word)?,
+        None => volume.flush()?.unwrap_or_else(|| before.clone()),
+    };
+    let (before, after) = (read_root(&before, reader)?, read_root(&after, reader)?);
+    let changes = Changes::between(&mut reader.nodes(ask()), &before, &after)?;
+    compare::by_path(&changes, &place.path).iter().try_for_each(|change| reporter.item(change))?;
+    Ok(Nothing {})
+}
+
+/// Brings a path back as a snapshot has it. What is there now is kept as a snapshot before.
+pub(crate) fn restore(node: &Node, question: RestoreQuestion) -> Outcome<Restored> {
+    let place = node.place(&question.from)?;
+    let from = place.snapshot.clone().ok_or_else(|| {
+        Failure::new(Kind::Usage, format!("which state of {} is meant?", shown(&place.path)))
+            .hint("PATH@SNAPSHOT or --at SNAPSHOT says it; `cairn history PATH` lists them")
+    })?;
+    let target = match &question.to {
+        None => place.path.clone(),
+        Some(to) => match node.volume_path(to) {
+            (volume, path) if volume == place.volume_name => path,
+            _ => {
+                return Err(Failure::new(Kind::Usage, "the target is in another volume")
+                    .hint("`cairn get` and `cairn put` copy between volumes"));
+            }
+        },
+    };
+    bring_back(node, &place, &from, &place.path, &target)
+}
+
+/// Takes a volume back to its newest state that differs from what is there now.
+pub(crate) fn undo(node: &Node, question: VolumeQuestion) -> Outcome<Restored> {
+    let open = node.existing_volume(&question.volume)?;
+    let now = open.volume.flush()?.ok_or_else(nothing_to_undo)?;
+    let heads = open.volume.history()?;
+    let from = heads.iter().rfind(|head| head.root.id != now.root.id).cloned().ok_or_else(nothing_to_undo)?;
+    let place = Place { volume_name: question.volume, open, path: b"/".to_vec(), snapshot: None };
+    bring_back(node, &place, &from, b"/", b"/")
+}
+
+fn nothing_to_undo() -> Failure {
+    Failure::new(Kind::NotFound, "there is no earlier state to go back to")
+        .hint("`cairn history` lists the states that are kept")
+}
+
+fn bring_back(node: &Node, place: &Place, from: &Head, source: &[u8], target: &[u8]) -> Outcome<Restored> {
+    let volume = &place.open.volume;
+    let root = read_root(from, volume.reader())?;
+    // A label keeps it from being thinned out within the minute.
+    let before = volume.snapshot(Some(BEFORE_RESTORE))?;
+    drop_old_safeguards(volume)?;
+    let caches = node.mounts.caches(&place.volume_name);
+    volume.restore(&root, source, target, &mut |touched| {
+        caches.tell(&match touched {
+            Touched::Name { parent, name } => CacheChange::Entry { parent, name },
+            Touched::Inode(ino) => CacheChange::Inode(ino),
+        });
+    })?;
+    caches.settle();
+    Ok(Restored { from: describe(from), before: Some(describe(&before)) })
+}
+
+/// Safeguards of restores are kept under a label, the newest few of them.
+fn drop_old_safeguards(volume: &Volume) -> Outcome<()> {
+    let heads = volume.history()?;
+    let safeguards: Vec<_> = heads.iter().filter(|head| head.label.as_deref() == Some(BEFORE_RESTORE)).collect();
+    let old = safeguards.len().saturating_sub(SAFEGUARDS_MAX);
+    safeguards.into_iter().take(old).try_for_each(|head| Ok(volume.drop_snapshot(head)?))
 }
 
 /// The snapshot that a word means: a name, a label, a number, `latest`, or a time, which means the last one before it.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use cairn_fs::mount::{Mount, MountOptions};
+use cairn_fs::mount::{Invalidator, Mount, MountOptions};
+use cairn_fs::ops::{Change, Watcher};
 
 use super::open::{Node, lock};
 use crate::control::routes::{MountOrder, Mounted, Nothing, UmountOrder};
@@ -13,6 +14,21 @@ use crate::text::Name;
 /// What is mounted now.
 #[derive(Default)]
 pub(super) struct Mounts(Mutex<Vec<LiveMount>>);
+
+/// What the kernel remembers of a volume, at each of its mounts.
+pub(super) struct KernelCaches(Vec<Invalidator>);
+
+impl KernelCaches {
+    /// Something changed that the kernel may have cached.
+    pub(super) fn tell(&self, change: &Change) {
+        self.0.iter().for_each(|cache| cache.changed(change.clone()));
+    }
+
+    /// Comes back when the kernel knows.
+    pub(super) fn settle(&self) {
+        self.0.iter().for_each(Invalidator::settle);
+    }
+}
 
 struct LiveMount {
     volume: String,
@@ -40,13 +56,11 @@ impl Mounts {
             .collect()
     }
 
-    /// Kernel caches to be told about changes that don't come through a mount.
-    pub(super) fn invalidators(&self, volume: &str) -> Vec<cairn_fs::mount::Invalidator> {
+    /// The kernel's caches of a volume, to be told of changes that don't come through a mount.
+    pub(super) fn caches(&self, volume: &str) -> KernelCaches {
         let live = lock(&self.0);
-        live.iter()
-            .filter(|live| live.volume == volume && live.mount.is_live())
-            .map(|live| live.mount.invalidator())
-            .collect()
+        let of_volume = live.iter().filter(|live| live.volume == volume && live.mount.is_live());
+        KernelCaches(of_volume.map(|live| live.mount.invalidator()).collect())
     }
 
     /// Unmounts everything; tries all and returns the first failure.
@@ -145,13 +159,6 @@ impl Node {
             LiveMount::unmount,
         )?;
         Ok(Nothing {})
-    }
-
-    /// Keeps a volume for the whole of an operation together with the kernel caches that have to hear of it.
-    pub(super) fn settle(&self, volume: &str) {
-        for invalidator in self.mounts.invalidators(volume) {
-            invalidator.settle();
-        }
     }
 }
 

@@ -158,7 +158,8 @@ impl Node {
         self.volume(name)
     }
 
-    fn volume_keys(&self, name: &str) -> VolumeKeys {
+    /// Its keys.
+    pub(super) fn volume_keys(&self, name: &str) -> VolumeKeys {
         VolumeKeys::derive(&self.keys.master, name.as_bytes())
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_block::{FileType, Ino, Timestamp};
 use cairn_fs::error::FsError;
-use cairn_fs::ops::{Caller, KillPriv, NewNode, Operations, RenameFlags, SetAttr, SetXattr, TimeOrNow};
+use cairn_fs::ops::{Caller, Change, KillPriv, NewNode, Operations, RenameFlags, SetAttr, SetXattr, TimeOrNow};
 use rustix::fs::{AtFlags, CWD, Dir, FileType as LocalType, Mode, OFlags, SeekFrom, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
@@ -39,14 +39,22 @@ pub(crate) struct PutOrder {
     pub(crate) left_out: Vec<PathBuf>,
 }
 
+/// Hears of every change that somebody may have cached: those in directories that were there before.
+pub(crate) type Tell<'a> = &'a (dyn Fn(&Change) + Sync);
+
 /// Copies; see the module's parent for what is kept.
-pub(crate) fn put(volume: &dyn Operations, order: &PutOrder, reporter: &Reporter) -> Outcome<CopyReport> {
+pub(crate) fn put(
+    volume: &dyn Operations,
+    order: &PutOrder,
+    tell: Tell<'_>,
+    reporter: &Reporter,
+) -> Outcome<CopyReport> {
     let tally = Tally::new(reporter);
-    let targets = place(volume, order)?;
+    let targets = place(volume, order, tell)?;
     workers::run(
         order.workers,
         |jobs| {
-            let mut walk = Walk { volume, order, tally: &tally, jobs, links: HashMap::new() };
+            let mut walk = Walk { volume, order, tell, tally: &tally, jobs, links: HashMap::new() };
             targets.iter().try_for_each(|(source, directory, name)| walk.source(source, directory, name))
         },
         |job: FileJob<'_>| job.run(&tally),
@@ -58,7 +66,7 @@ pub(crate) fn put(volume: &dyn Operations, order: &PutOrder, reporter: &Reporter
 type Placed<'o, 'v> = (&'o Path, Arc<TargetDir<'v>>, Vec<u8>);
 
 /// Where each source goes: into a directory that is there, or under the last name of the target.
-fn place<'o, 'v>(volume: &'v dyn Operations, order: &'o PutOrder) -> Outcome<Vec<Placed<'o, 'v>>> {
+fn place<'o, 'v>(volume: &'v dyn Operations, order: &'o PutOrder, tell: Tell<'v>) -> Outcome<Vec<Placed<'o, 'v>>> {
     let caller = Caller { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw(), pid: 0 };
     let names = tree::names(&order.target);
     let is_directory = match tree::find(volume, &order.target)? {
@@ -72,7 +80,9 @@ fn place<'o, 'v>(volume: &'v dyn Operations, order: &'o PutOrder) -> Outcome<Vec
         Some((last, above)) if !is_directory => (above, Some(last.to_vec())),
         _ => (names.as_slice(), None),
     };
-    let directory = Arc::new(TargetDir::given(tree::make_directories(volume, &tree::joined(above), &caller)?));
+    let mut made = |parent, name: &[u8]| tell(&Change::Entry { parent, name: Bytes::copy_from_slice(name) });
+    let found = tree::make_directories(volume, &tree::joined(above), &caller, &mut made)?;
+    let directory = Arc::new(TargetDir { found, finish: None, tell: Some(tell) });
     let place_one = |source: &'o PathBuf| {
         let name = last.clone().or_else(|| source.file_name().map(|name| Name::from(name).0)).ok_or_else(|| {
             Failure::new(Kind::Usage, "the root directory needs a name in the volume")
@@ -88,6 +98,8 @@ fn place<'o, 'v>(volume: &'v dyn Operations, order: &'o PutOrder) -> Outcome<Vec
 pub(super) struct TargetDir<'v> {
     found: Found<'v>,
     finish: Option<Finish<'v>>,
+    /// For a directory that was there before: who has to hear of changes in it.
+    tell: Option<Tell<'v>>,
 }
 
 struct Finish<'v> {
@@ -98,13 +110,19 @@ struct Finish<'v> {
 }
 
 impl<'v> TargetDir<'v> {
-    fn given(found: Found<'v>) -> Self {
-        Self { found, finish: None }
+    /// A name in it leads elsewhere now.
+    fn changed(&self, name: &[u8]) {
+        if let Some(tell) = self.tell {
+            tell(&Change::Entry { parent: self.found.ino(), name: Bytes::copy_from_slice(name) });
+        }
     }
 }
 
 impl Drop for TargetDir<'_> {
     fn drop(&mut self) {
+        if let Some(tell) = self.tell {
+            tell(&Change::Inode(self.found.ino()));
+        }
         let Some(finish) = &self.finish else { return };
         match self.found.volume().setattr(wait(), &Caller::NODE, self.found.ino(), finish.set) {
             Ok(_) => finish.tally.directory_done(),
@@ -118,6 +136,7 @@ impl Drop for TargetDir<'_> {
 struct Walk<'j, 'a> {
     volume: &'a dyn Operations,
     order: &'a PutOrder,
+    tell: Tell<'a>,
     tally: &'a Tally<'a>,
     jobs: &'j Jobs<FileJob<'a>>,
     /// Files with several links that were seen, and how many of their links weren't.
@@ -217,10 +236,11 @@ impl<'a> Walk<'_, 'a> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(local_directory, local, flags, Mode::empty())?;
         let parent = target.found.ino();
-        let found = match tree::make_directory(self.volume, parent, name, mode_of(stat), &owner_of(stat)) {
-            Err(FsError::Exists) => tree::look_up(self.volume, parent, name)?,
-            made => made?,
+        let (found, existed) = match tree::make_directory(self.volume, parent, name, mode_of(stat), &owner_of(stat)) {
+            Err(FsError::Exists) => (tree::look_up(self.volume, parent, name)?, true),
+            made => (made?, false),
         };
+        target.changed(name);
         if !found.is_directory() {
             return Err(FsError::NotDirectory.into());
         }
@@ -231,7 +251,8 @@ impl<'a> Walk<'_, 'a> {
             source: source.to_owned(),
             _parent: target.clone(),
         };
-        let target = Arc::new(TargetDir { found, finish: Some(finish) });
+        let tell = existed.then_some(self.tell);
+        let target = Arc::new(TargetDir { found, finish: Some(finish), tell });
         Ok(Some(Visit { source: source.to_owned(), directory, target }))
     }
 
@@ -281,6 +302,7 @@ impl<'a> Walk<'_, 'a> {
         if *left == 0 {
             self.links.remove(&key);
         }
+        target.changed(name);
         self.tally.other_done();
         Ok(true)
     }
@@ -357,6 +379,7 @@ impl NewFile<'_> {
             let (parent, flags) = (self.parent.found.ino(), RenameFlags::default());
             self.found.volume().rename(wait(), &Caller::NODE, parent, temporary, parent, &self.name, flags)?;
         }
+        self.parent.changed(&self.name);
         self.kept = true;
         Ok(())
     }

@@ -142,8 +142,13 @@ fn nothing_at(path: &[u8]) -> Failure {
         .hint("`cairn ls` lists what is there; PATH@SNAPSHOT looks into the past")
 }
 
-/// The directory at `path`, made with those above it where it is missing.
-pub(crate) fn make_directories<'v>(volume: &'v dyn Operations, path: &[u8], caller: &Caller) -> Outcome<Found<'v>> {
+/// The directory at `path`, made with those above it where it is missing; `made` hears of each.
+pub(crate) fn make_directories<'v>(
+    volume: &'v dyn Operations,
+    path: &[u8],
+    caller: &Caller,
+    made: &mut dyn FnMut(Ino, &[u8]),
+) -> Outcome<Found<'v>> {
     let names = names(path);
     let failed = |upto: usize, error: FsError| {
         Failure::from(error).while_(format!("making {}", text::shown(&joined(&names[..=upto]))))
@@ -151,7 +156,11 @@ pub(crate) fn make_directories<'v>(volume: &'v dyn Operations, path: &[u8], call
     let mut here = look_up(volume, Ino::ROOT, b".")?;
     for (index, name) in names.iter().enumerate() {
         here = match look_up(volume, here.ino(), name) {
-            Err(FsError::NotFound) => make_directory(volume, here.ino(), name, 0o755, caller),
+            Err(FsError::NotFound) => {
+                let new = make_directory(volume, here.ino(), name, 0o755, caller);
+                made(here.ino(), name);
+                new
+            }
             found => found,
         }
         .map_err(|error| failed(index, error))?;
