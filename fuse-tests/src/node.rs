@@ -135,14 +135,9 @@ impl Node {
     pub fn try_up(&mut self) -> Result<Duration, String> {
         assert!(!self.process.is_running(), "the node already runs");
         let started = Instant::now();
-        let log = self.scratch.path().join("up.log");
-        let file = File::create(&log).expect("a log in our own scratch");
-        let errors = file.try_clone().expect("a second handle of the log");
-        let mut command = self.cairn(&["up"]);
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
-        self.process.child = Some(child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}")));
+        self.process.child = Some(self.spawn());
         self.process.publish();
-        while !is_ready(&self.mount()) {
+        while !self.is_ready() {
             if !self.process.is_running() || started.elapsed() > START_PATIENCE {
                 self.process.kill();
                 return Err(self.log());
@@ -150,6 +145,15 @@ impl Node {
             std::thread::sleep(Duration::from_millis(2));
         }
         Ok(started.elapsed())
+    }
+
+    /// Whether the mount is there and answers. The mount of a node that died is there too: we ask it what the kernel can't
+    /// answer from its memory. Another user's mount is closed to us: there the node has to say so itself.
+    fn is_ready(&self) -> bool {
+        match self.setup.user {
+            None => mounts::at(&self.mount()).is_some() && rustix::fs::statvfs(self.mount()).is_ok(),
+            Some(_) => self.log().contains("is mounted at"),
+        }
     }
 
     fn spawn(&self) -> Child {
@@ -171,8 +175,9 @@ impl Node {
     /// Starts the node and kills it a moment later. Whether it was still starting then.
     pub fn up_and_kill(&mut self, moment: Duration) -> bool {
         self.process.child = Some(self.spawn());
+        self.process.publish();
         std::thread::sleep(moment);
-        let was_starting = !is_ready(&self.mount());
+        let was_starting = !self.is_ready();
         self.kill();
         was_starting
     }
@@ -206,15 +211,35 @@ impl Node {
     pub fn cairn(&self, arguments: &[&str]) -> Command {
         let mut command = match self.setup.user {
             None => Command::new(binary()),
-            Some(user) => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
-                command.arg(self.scratch.path().join("cairn"));
-                command
-            }
+            Some(_) => self.as_user(&self.scratch.path().join("cairn")),
         };
         command.args(arguments);
         self.into_home(&mut command);
+        command
+    }
+
+    /// A program as the node's own user, where the node's mount can be seen.
+    ///
+    /// Machines without udev keep `/dev/fuse` for root. There the node gets a mount namespace of its own in which the device
+    /// is open to everyone, as on an ordinary Debian; nothing outside of it changes.
+    pub fn as_user(&self, program: &Path) -> Command {
+        let Some(user) = self.setup.user else { return Command::new(program) };
+        let mut command = match self.pid() {
+            0 => {
+                let mut command = Command::new("unshare");
+                command.args(["--mount", "--propagation", "private", "bash", "-c"]);
+                command.args([OPEN_FUSE_DEVICE, "bash"]).arg(self.scratch.path().join("fuse"));
+                command.arg("setpriv");
+                command
+            }
+            pid => {
+                let mut command = Command::new("nsenter");
+                command.args(["--target", &pid.to_string(), "--mount", "setpriv"]);
+                command
+            }
+        };
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        command.arg(program);
         command
     }
 
@@ -279,6 +304,13 @@ impl Node {
     }
 }
 
+/// Puts a device that everyone may open over `/dev/fuse` where that is closed, then goes on with the rest of the arguments.
+const OPEN_FUSE_DEVICE: &str = r#"
+    if [ $(( 0$(stat -c %a /dev/fuse) & 6 )) -ne 6 ]; then
+        mknod "$1" c 10 229; chmod 666 "$1"; mount --bind "$1" /dev/fuse
+    fi
+    shift; exec "$@""#;
+
 /// Where the XDG variables point, below the home.
 const FOLDERS: [(&str, &str); 5] = [
     ("XDG_CONFIG_HOME", "config"),
@@ -300,11 +332,6 @@ pub fn binary() -> PathBuf {
     built.unwrap_or_else(|| {
         panic!("no cairn beside {}: run `cargo build --release` first, or set CAIRN_BIN", own.display())
     })
-}
-
-/// Whether something of ours is mounted there and answers.
-fn is_ready(path: &Path) -> bool {
-    mounts::at(path).is_some_and(|mount| mount.kind.starts_with("fuse")) && std::fs::metadata(path).is_ok()
 }
 
 /// A copy of a home that is not running, without its mount point.

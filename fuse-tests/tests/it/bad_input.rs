@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use cairn_fuse_tests::node::Setup;
-use cairn_fuse_tests::{Node, Random, command, skip};
+use cairn_fuse_tests::{Node, Random, command, promise, skip};
 
 /// Exit codes, as `cairn exit-codes` lists them.
 const REFUSED: i32 = 73;
@@ -108,6 +108,7 @@ fn two_nodes_never_share_a_store() {
 
 #[test]
 fn an_unfit_mount_point_is_refused() {
+    promise!("Unmounting always works");
     let node = Node::start();
     let full = node.outside().join("full");
     std::fs::create_dir(&full).expect("mkdir");
@@ -155,6 +156,7 @@ fn a_path_that_is_not_utf8_works_everywhere() {
 
 #[test]
 fn a_full_store_says_so_and_still_deletes() {
+    promise!("Space is told truthfully");
     let node = Node::start_with(Setup { environment: vec![("CAIRN_QUOTA".into(), "64M".into())], ..Setup::default() });
     std::fs::write(node.mount().join("before"), b"kept").expect("write");
     let mut random = Random::new(4);
@@ -177,6 +179,7 @@ fn a_full_store_says_so_and_still_deletes() {
 
 #[test]
 fn a_full_disk_reaches_the_program_and_passes() {
+    promise!("Space is told truthfully");
     if !command::is_root() {
         skip!("only root may mount a small disk to fill");
     }

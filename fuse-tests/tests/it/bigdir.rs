@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use cairn_fuse_tests::{Node, Scale, command, figure};
+use cairn_fuse_tests::{Node, Scale, command, figure, promise};
 
 /// The rate of creating is compared between the first and the last such share of all names.
 const SHARE: usize = 10;
@@ -14,6 +14,7 @@ const LIST_LONG_SECONDS_MAX: f64 = 15.0;
 
 #[test]
 fn a_large_folder_is_as_quick_at_its_end_as_at_its_start() {
+    promise!("Limits");
     let count = Scale::pick(20_000, 1_000_000);
     let mut node = Node::start();
     let folder = node.mount().join("d");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use cairn_fuse_tests::{History, Node, Random, Scale, command, figure};
+use cairn_fuse_tests::{History, Node, Random, Scale, command, figure, promise};
 
 /// Enough to let the workers be in each other's way, few enough that each gets somewhere on two cores.
 const WORKERS: usize = 3;
@@ -15,6 +15,7 @@ const LIFE_MS_MORE: u64 = 700;
 
 #[test]
 fn every_kill_leaves_a_prefix_of_history_with_everything_fsynced() {
+    promise!("A crash leaves a prefix of history");
     let kills = Scale::pick(12, 100);
     let seed = Random::seed_of_this_run();
     let mut random = Random::new(seed);
@@ -50,8 +51,8 @@ fn every_kill_leaves_a_prefix_of_history_with_everything_fsynced() {
     );
 
     // The index is built again from the log.
-    node.down();
     let before = node.everything();
+    node.down();
     std::fs::remove_dir_all(node.index()).expect("an index to delete");
     let took = node.up();
     let after = node.everything();
@@ -62,6 +63,7 @@ fn every_kill_leaves_a_prefix_of_history_with_everything_fsynced() {
 
 #[test]
 fn what_was_fsynced_right_before_a_kill_is_there() {
+    promise!("What fsync has confirmed survives");
     let mut node = Node::start();
     for round in 0..Scale::pick(5, 25) {
         let folder = node.mount().join(format!("new{round}"));
@@ -87,11 +89,13 @@ os.fsync(f)"
 
 #[test]
 fn a_dead_nodes_mount_point_is_taken_over() {
+    promise!("Unmounting always works");
     let mut node = Node::start();
     std::fs::write(node.mount().join("f"), b"kept").expect("write");
     let open = std::fs::File::open(node.mount().join("f")).expect("open");
+    open.sync_all().expect("fsync");
     node.kill();
-    assert!(std::fs::metadata(node.mount()).is_err(), "the dead mount still answers");
+    assert!(rustix::fs::statvfs(node.mount()).is_err(), "the dead mount still answers");
     let took = node.up();
     assert_eq!(std::fs::read(node.mount().join("f")).expect("read"), b"kept");
     // A handle of the dead mount fails, it doesn't hang.
@@ -102,6 +106,7 @@ fn a_dead_nodes_mount_point_is_taken_over() {
 
 #[test]
 fn a_busy_mount_is_unmounted_all_the_same() {
+    promise!("Unmounting always works");
     let mut node = Node::start();
     std::fs::create_dir(node.mount().join("d")).expect("mkdir");
     let mut inside =

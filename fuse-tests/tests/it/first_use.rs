@@ -1,5 +1,6 @@
 //! The first minute: one command, no question, a writable folder.
 
+use std::path::Path;
 use std::time::Duration;
 
 use cairn_fuse_tests::node::Setup;
@@ -43,9 +44,8 @@ fn an_ordinary_user_gets_a_mount_of_their_own() {
     let mut node = Node::prepare(Setup { user: Some(NOBODY), ..Setup::default() });
     let took = node.up();
     let script = "echo mine > f; mkdir d; ln f d/g; cat d/g; stat -c %u f; mv d/g h; sync .; df . | tail -1 >/dev/null";
-    let mut shell = command::command(node.outside().as_path(), "setpriv");
-    shell.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups", "bash", "-euc"]);
-    shell.arg(format!("cd '{}'; {script}", node.mount().display()));
+    let mut shell = node.as_user(Path::new("bash"));
+    shell.args(["-euc", &format!("cd '{}'; {script}", node.mount().display())]);
     assert_eq!(command::succeed(&mut shell), format!("mine\n{NOBODY}\n"));
     assert!(took <= READY_MAX, "{took:?}");
     figure!("first start as an ordinary user: writable after {took:.2?} (bar 2 s)");

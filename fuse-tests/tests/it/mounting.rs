@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use cairn_fuse_tests::node::{Setup, binary};
-use cairn_fuse_tests::{Node, command, mounts, skip};
+use cairn_fuse_tests::{Node, command, mounts, promise, skip};
 
 /// Where mount(8) looks for helpers; a test may put a link there only if nobody else did.
 const HELPER: &str = "/sbin/mount.fuse.cairn";
@@ -66,6 +66,7 @@ fn a_volume_is_mounted_where_it_is_asked_for_and_unmounted_again() {
 
 #[test]
 fn a_read_only_mount_takes_no_change() {
+    promise!("What a mount allows");
     let node = Node::start();
     std::fs::write(node.mount().join("f"), b"x").expect("write");
     let second = node.outside().join("second");
@@ -75,4 +76,21 @@ fn a_read_only_mount_takes_no_change() {
     assert_eq!(std::fs::read(second.join("f")).expect("read"), b"x");
     let refused = std::fs::write(second.join("f"), b"y").expect_err("read-only");
     assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[test]
+fn others_come_in_at_roots_mount_and_devices_and_set_id_do_not_work() {
+    promise!("What a mount allows");
+    if !command::is_root() {
+        skip!("only root mounts for all users");
+    }
+    let node = Node::start();
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("the mount table");
+    let line = table.lines().find(|line| line.contains(&*node.mount().to_string_lossy())).expect("the mount");
+    for option in ["nosuid", "nodev", "allow_other", "default_permissions"] {
+        assert!(line.contains(option), "{option} is missing in {line}");
+    }
+    command::shell(&node.mount(), "mknod null c 1 3; chmod 666 null");
+    let used = std::fs::File::open(node.mount().join("null")).expect_err("a device on this mount");
+    assert_eq!(used.kind(), std::io::ErrorKind::PermissionDenied);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cairn_fuse_tests::node::Setup;
-use cairn_fuse_tests::{Node, Random, Scale, command, figure};
+use cairn_fuse_tests::{Node, Random, Scale, command, figure, promise};
 
 /// What can happen to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,7 @@ fn files_of_the_store(home: &Path, data: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn no_damage_of_one_file_stops_the_node_or_shows_a_wrong_byte() {
+    promise!("Damage is an error, never other bytes");
     let mut original = Node::start();
     let contents = fill(&original);
     // Half of the damage meets a node that ended well, half one that was killed.

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 
 use super::as_nobody;
 
@@ -12,6 +12,7 @@ fn mode(ground: &Ground, name: &str) -> u32 {
 
 #[test]
 fn an_access_list_is_kept_and_shows_in_the_mode() {
+    promise!("Access lists");
     let ground = Ground::new();
     if !command::exists("setfacl") {
         skip!("setfacl is not installed");
@@ -30,6 +31,7 @@ fn an_access_list_is_kept_and_shows_in_the_mode() {
 
 #[test]
 fn a_default_list_is_handed_down_instead_of_the_umask() {
+    promise!("Access lists");
     let ground = Ground::new();
     if !command::exists("setfacl") {
         skip!("setfacl is not installed");
@@ -46,6 +48,7 @@ fn a_default_list_is_handed_down_instead_of_the_umask() {
 
 #[test]
 fn a_list_lets_in_whom_the_mode_keeps_out() {
+    promise!("Access lists");
     let ground = Ground::new();
     if !command::exists("setfacl") {
         skip!("setfacl is not installed");

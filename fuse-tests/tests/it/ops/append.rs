@@ -4,10 +4,11 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 
-use cairn_fuse_tests::Ground;
+use cairn_fuse_tests::{Ground, promise};
 
 #[test]
 fn appending_handles_never_overwrite_each_other() {
+    promise!("Appends never overlap");
     let ground = Ground::new();
     let path = ground.path("log");
     std::thread::scope(|scope| {
@@ -31,6 +32,7 @@ fn appending_handles_never_overwrite_each_other() {
 
 #[test]
 fn processes_that_append_lose_nothing() {
+    promise!("Appends never overlap");
     let ground = Ground::new();
     ground.shell("for w in 1 2 3; do (for i in $(seq 200); do echo \"$w $i\" >> log; done) & done; wait");
     assert_eq!(ground.shell("wc -l < log").trim(), "600");

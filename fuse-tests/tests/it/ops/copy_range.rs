@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 use rustix::fs::copy_file_range;
 use rustix::io::Errno;
 
@@ -36,6 +36,7 @@ fn a_range_is_copied_between_files() {
 
 #[test]
 fn the_copy_is_a_copy() {
+    promise!("Copies inside the volume");
     let ground = Ground::new();
     let bytes = Random::new(8).bytes(1 << 20);
     let (from, to) = (open(&ground.path("from")), open(&ground.path("to")));

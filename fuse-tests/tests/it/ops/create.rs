@@ -4,8 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use cairn_fuse_tests::{Ground, skip};
-use rustix::fs::{Mode, OFlags};
+use cairn_fuse_tests::{Ground, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
@@ -21,6 +20,7 @@ fn a_new_file_is_empty_and_belongs_to_its_maker() {
 
 #[test]
 fn the_umask_is_taken_off_the_mode() {
+    promise!("Permissions");
     let ground = Ground::new();
     ground.shell("umask 027; touch f; mkdir d; umask 0; touch all");
     let mode = |name| std::fs::metadata(ground.path(name)).expect("stat").mode() & 0o7777;
@@ -53,6 +53,7 @@ fn only_one_of_many_exclusive_creates_wins() {
 
 #[test]
 fn opening_with_truncation_empties() {
+    promise!("What was cut off never comes back");
     let ground = Ground::new();
     std::fs::write(ground.path("f"), vec![7; 300_000]).expect("write");
     let file = OpenOptions::new().write(true).truncate(true).open(ground.path("f")).expect("open");
@@ -89,24 +90,6 @@ fn a_missing_name_is_found_once_it_was_made() {
         assert!(path.exists());
         std::fs::remove_file(&path).expect("remove");
         assert!(!path.exists());
-    }
-}
-
-#[test]
-fn a_file_without_a_name_is_offered_or_refused_in_words() {
-    let ground = Ground::new();
-    let flags = OFlags::TMPFILE | OFlags::RDWR;
-    match rustix::fs::open(&*ground, flags, Mode::from_raw_mode(0o600)) {
-        Ok(fd) => {
-            let mut file = File::from(fd);
-            file.write_all(b"nameless").expect("write");
-            assert_eq!(file.metadata().expect("stat").nlink(), 0);
-            assert_eq!(std::fs::read_dir(&*ground).expect("list").count(), 0);
-        }
-        Err(Errno::OPNOTSUPP) => skip!("the kernel offers no O_TMPFILE through this mount"),
-        Err(other) => {
-            panic!("O_TMPFILE failed with {other}: programs fall back on EOPNOTSUPP alone")
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 
 const ALIGNMENT: usize = 4096;
 const PIECE: usize = 64 << 10;
@@ -30,6 +30,7 @@ fn aligned<T>(len: usize, with: impl FnOnce(&mut [u8]) -> T) -> T {
 
 #[test]
 fn direct_and_cached_access_see_the_same() {
+    promise!("Direct access");
     let ground = Ground::new();
     let path = ground.path("f");
     let bytes = Random::new(12).bytes(8 * PIECE);

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 use rustix::io::Errno;
 
 use super::assert_fails;
@@ -30,6 +30,7 @@ fn taken_names_and_files_are_refused() {
 
 #[test]
 fn the_link_count_of_a_folder_follows_its_folders() {
+    promise!("Hard links");
     let ground = Ground::new();
     let links = || std::fs::metadata(&*ground).expect("stat").nlink();
     let before = links();
@@ -42,6 +43,7 @@ fn the_link_count_of_a_folder_follows_its_folders() {
 
 #[test]
 fn a_setgid_folder_hands_its_group_down() {
+    promise!("Permissions");
     let ground = Ground::new();
     if !command::is_root() {
         skip!("only root may give a folder to a foreign group");

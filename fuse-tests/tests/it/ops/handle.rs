@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 
 #[test]
 fn numbers_are_unique_and_stay() {
+    promise!("Inode numbers are stable");
     let ground = Ground::new();
     ground.shell("for i in $(seq 500); do echo $i > f$i; done; mkdir d; ln -s f1 s");
     let numbers = || -> BTreeSet<(u64, std::ffi::OsString)> {
@@ -21,6 +22,7 @@ fn numbers_are_unique_and_stay() {
 
 #[test]
 fn a_file_is_opened_by_its_handle() {
+    promise!("Inode numbers are stable");
     let ground = Ground::new();
     if !command::is_root() || !command::exists("python3") {
         skip!("opening by handle needs root and python3");

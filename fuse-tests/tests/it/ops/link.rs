@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
-use cairn_fuse_tests::Ground;
+use cairn_fuse_tests::{Ground, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
@@ -15,6 +15,7 @@ fn links(ground: &Ground, name: &str) -> u64 {
 
 #[test]
 fn all_names_show_the_same_file() {
+    promise!("Hard links");
     let ground = Ground::new();
     std::fs::create_dir(ground.path("d")).expect("mkdir");
     std::fs::write(ground.path("a"), b"one").expect("write");
@@ -41,6 +42,7 @@ fn a_file_lives_until_its_last_name_is_gone() {
 
 #[test]
 fn mode_and_times_are_shared_by_all_names() {
+    promise!("Hard links");
     let ground = Ground::new();
     ground.shell("touch a; ln a b; chmod 601 b; touch -d 2001-02-03T04:05:06 b");
     let meta = std::fs::metadata(ground.path("a")).expect("stat");
@@ -49,6 +51,7 @@ fn mode_and_times_are_shared_by_all_names() {
 
 #[test]
 fn folders_have_one_name_and_taken_names_stay() {
+    promise!("Hard links");
     let ground = Ground::new();
     std::fs::create_dir(ground.path("d")).expect("mkdir");
     std::fs::write(ground.path("a"), b"a").expect("write");
@@ -61,6 +64,7 @@ fn folders_have_one_name_and_taken_names_stay() {
 
 #[test]
 fn a_symbolic_link_and_a_pipe_can_have_two_names() {
+    promise!("Hard links");
     let ground = Ground::new();
     ground.shell("ln -s target s; ln -P s s2; mkfifo p; ln p p2");
     assert_eq!((links(&ground, "s"), links(&ground, "p2")), (2, 2));

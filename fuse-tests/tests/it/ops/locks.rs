@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -10,6 +10,7 @@ use super::assert_fails;
 
 #[test]
 fn a_whole_file_lock_keeps_others_out() {
+    promise!("Locks stay on this machine");
     let ground = Ground::new();
     File::create(ground.path("f")).expect("create");
     let (first, second) = (File::open(ground.path("f")).expect("open"), File::open(ground.path("f")).expect("open"));
@@ -26,6 +27,7 @@ fn a_whole_file_lock_keeps_others_out() {
 
 #[test]
 fn ranges_are_locked_between_processes() {
+    promise!("Locks stay on this machine");
     let ground = Ground::new();
     if !command::exists("python3") {
         skip!("python3 is not installed");
@@ -55,6 +57,7 @@ assert child(25, 1) == 0, 'a released range was refused'
 
 #[test]
 fn a_waiting_process_gets_the_lock_when_its_holder_dies() {
+    promise!("Locks stay on this machine");
     let ground = Ground::new();
     let out = ground.shell(
         "touch f

@@ -1,6 +1,6 @@
 //! Maps of files. Safe Rust can't make them, so Python does.
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 
 macro_rules! needs_python {
     () => {
@@ -12,6 +12,7 @@ macro_rules! needs_python {
 
 #[test]
 fn a_shared_map_and_the_file_show_the_same() {
+    promise!("Memory maps");
     let ground = Ground::new();
     needs_python!();
     ground.python(
@@ -32,6 +33,7 @@ assert len(b) == 1 << 20 and b[5000:5005] == b'map->' and b[900_000:900_004] == 
 
 #[test]
 fn a_change_through_a_map_survives_closing_everything() {
+    promise!("Memory maps");
     let ground = Ground::new();
     needs_python!();
     ground.python(
@@ -51,6 +53,7 @@ os.sync()
 
 #[test]
 fn a_private_map_changes_nothing() {
+    promise!("Memory maps");
     let ground = Ground::new();
     needs_python!();
     ground.python(

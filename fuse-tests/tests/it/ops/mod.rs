@@ -14,6 +14,7 @@ mod names;
 mod permissions;
 mod read_write;
 mod readdir;
+mod refused;
 mod rename;
 mod space;
 mod sparse;

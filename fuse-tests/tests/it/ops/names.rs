@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use cairn_fuse_tests::Ground;
+use cairn_fuse_tests::{Ground, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
 
 #[test]
 fn a_name_of_any_bytes_is_kept() {
+    promise!("Names are bytes");
     let ground = Ground::new();
     let names: Vec<Vec<u8>> = vec![
         b"\xff\xfe\x80".to_vec(),
@@ -41,6 +42,7 @@ fn a_name_of_any_bytes_is_kept() {
 
 #[test]
 fn upper_and_lower_case_are_apart() {
+    promise!("Names are bytes");
     let ground = Ground::new();
     for name in ["readme", "README", "Readme"] {
         std::fs::write(ground.path(name), name).expect("write");
@@ -51,6 +53,7 @@ fn upper_and_lower_case_are_apart() {
 
 #[test]
 fn a_name_has_at_most_255_bytes() {
+    promise!("Names are bytes");
     let ground = Ground::new();
     let longest = "n".repeat(255);
     File::create(ground.path(&longest)).expect("255 bytes");

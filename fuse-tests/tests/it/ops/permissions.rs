@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 
 use super::as_nobody;
 
@@ -27,6 +27,7 @@ macro_rules! nobody {
 
 #[test]
 fn every_mode_is_kept() {
+    promise!("Permissions");
     let ground = Ground::new();
     std::fs::write(ground.path("f"), b"").expect("write");
     for wanted in [0o000, 0o777, 0o4755, 0o2755, 0o1777, 0o7777, 0o640] {
@@ -37,6 +38,7 @@ fn every_mode_is_kept() {
 
 #[test]
 fn strangers_are_kept_out() {
+    promise!("Permissions");
     let ground = Ground::new();
     ground.shell("umask 077; echo secret > f; mkdir closed; touch closed/inner; mkdir -m 755 open; touch open/f");
     let said = nobody!(ground, "cat f; ls closed; touch open/new; rm -f open/f; chmod 777 f; mv f g");
@@ -46,6 +48,7 @@ fn strangers_are_kept_out() {
 
 #[test]
 fn a_sticky_folder_protects_the_files_of_others() {
+    promise!("Permissions");
     let ground = Ground::new();
     ground.shell("mkdir -m 1777 tmp; touch tmp/mine; chmod 666 tmp/mine");
     let said = nobody!(ground, "touch tmp/theirs && rm tmp/theirs && rm -f tmp/mine; mv tmp/mine tmp/gone");
@@ -55,6 +58,7 @@ fn a_sticky_folder_protects_the_files_of_others() {
 
 #[test]
 fn a_strangers_write_takes_the_special_bits_away() {
+    promise!("Set-id bits don't survive others' writes");
     let ground = Ground::new();
     let path = ground.path("f");
     std::fs::write(&path, b"program").expect("write");
@@ -68,6 +72,7 @@ fn a_strangers_write_takes_the_special_bits_away() {
 
 #[test]
 fn a_new_owner_loses_the_special_bits() {
+    promise!("Set-id bits don't survive others' writes");
     let ground = Ground::new();
     if !command::is_root() {
         skip!("only root may give files away");

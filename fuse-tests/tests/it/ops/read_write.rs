@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
@@ -28,6 +28,7 @@ fn a_read_past_the_end_is_short() {
 
 #[test]
 fn what_is_skipped_reads_as_zeros() {
+    promise!("A write is seen at once");
     let ground = Ground::new();
     let file = open(&ground.path("f"));
     file.write_all_at(b"start", 0).expect("write");
@@ -60,6 +61,7 @@ fn random_writes_of_all_sizes_read_back() {
 
 #[test]
 fn every_handle_sees_a_write_at_once() {
+    promise!("A write is seen at once");
     let ground = Ground::new();
     let (writer, reader) = (open(&ground.path("f")), open(&ground.path("f")));
     for round in 0u64..200 {
@@ -73,6 +75,7 @@ fn every_handle_sees_a_write_at_once() {
 
 #[test]
 fn several_writers_of_one_file_do_not_disturb_each_other() {
+    promise!("A write is seen at once");
     let ground = Ground::new();
     let path = ground.path("f");
     const PIECE: u64 = 10_007;
@@ -149,6 +152,7 @@ fn fsync_of_files_and_folders_succeeds() {
 
 #[test]
 fn a_program_runs_from_the_mount() {
+    promise!("Memory maps");
     let ground = Ground::new();
     ground.shell("cp $(command -v bash) ./shell; ./shell -c 'echo from inside' > out");
     assert_eq!(std::fs::read_to_string(ground.path("out")).expect("read"), "from inside\n");

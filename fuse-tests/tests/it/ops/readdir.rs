@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-use cairn_fuse_tests::Ground;
+use cairn_fuse_tests::{Ground, promise};
 use rustix::fs::{Dir, FileType};
 
 fn names(dir: &mut Dir) -> Vec<(String, i64)> {
@@ -27,6 +27,7 @@ fn open(ground: &Ground) -> Dir {
 
 #[test]
 fn every_name_is_listed_once() {
+    promise!("A listing shows every name once");
     let ground = Ground::new();
     fill(&ground, 3_000);
     let listed = names(&mut open(&ground));
@@ -65,6 +66,7 @@ fn the_dots_and_the_types_and_numbers_are_right() {
 
 #[test]
 fn a_position_stays_valid_while_names_come_and_go() {
+    promise!("A listing shows every name once");
     let ground = Ground::new();
     fill(&ground, 1_000);
     let whole = names(&mut open(&ground));
@@ -88,6 +90,7 @@ fn a_position_stays_valid_while_names_come_and_go() {
 
 #[test]
 fn names_that_stay_are_listed_exactly_once_whatever_else_happens() {
+    promise!("A listing shows every name once");
     let ground = Ground::new();
     for i in 0..1_000 {
         File::create(ground.path(&format!("stay{i}"))).expect("create");
@@ -107,6 +110,7 @@ fn names_that_stay_are_listed_exactly_once_whatever_else_happens() {
 
 #[test]
 fn a_rewound_listing_shows_what_came_since() {
+    promise!("A listing shows every name once");
     let ground = Ground::new();
     fill(&ground, 10);
     let mut dir = open(&ground);

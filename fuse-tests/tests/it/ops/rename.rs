@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
@@ -29,6 +29,7 @@ fn rename_with(ground: &Ground, from: &str, to: &str, flags: RenameFlags) -> rus
 
 #[test]
 fn a_replaced_file_is_old_or_new_but_never_missing() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     write(&ground, "f", "version 0");
     let done = AtomicBool::new(false);
@@ -80,6 +81,7 @@ fn a_folder_moves_with_everything_below() {
 
 #[test]
 fn a_folder_never_moves_into_itself() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     std::fs::create_dir_all(ground.path("d/e/f")).expect("mkdir");
     assert_fails(rename(&ground, "d", "d/e/g"), Errno::INVAL);
@@ -89,6 +91,7 @@ fn a_folder_never_moves_into_itself() {
 
 #[test]
 fn a_folder_replaces_an_empty_folder_only() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     for folder in ["from", "empty", "full"] {
         std::fs::create_dir(ground.path(folder)).expect("mkdir");
@@ -114,6 +117,7 @@ fn two_names_of_one_file_both_stay() {
 
 #[test]
 fn noreplace_keeps_what_is_there() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     write(&ground, "a", "a");
     write(&ground, "b", "b");
@@ -125,6 +129,7 @@ fn noreplace_keeps_what_is_there() {
 
 #[test]
 fn exchange_swaps_a_file_and_a_folder() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     write(&ground, "file", "content");
     std::fs::create_dir_all(ground.path("folder/inner")).expect("mkdir");
@@ -137,6 +142,7 @@ fn exchange_swaps_a_file_and_a_folder() {
 
 #[test]
 fn whiteout_leaves_a_marker_for_overlays() {
+    promise!("Rename is atomic");
     let ground = Ground::new();
     if !command::is_root() {
         skip!("only root may make the device that marks a whiteout");

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 
 #[test]
 fn df_shows_a_disk_with_room() {
+    promise!("Space is told truthfully");
     let ground = Ground::new();
     let space = rustix::fs::statvfs(&*ground).expect("statvfs");
     assert!(space.f_blocks > 0 && space.f_bfree > 0 && space.f_bavail <= space.f_bfree);
@@ -17,6 +18,7 @@ fn df_shows_a_disk_with_room() {
 
 #[test]
 fn du_counts_what_was_written() {
+    promise!("Space is told truthfully");
     let ground = Ground::new();
     std::fs::write(ground.path("f"), Random::new(4).bytes(1 << 20)).expect("write");
     File::open(ground.path("f")).expect("open").sync_all().expect("fsync");

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
@@ -22,6 +22,7 @@ fn allocated(file: &File) -> u64 {
 
 #[test]
 fn a_hole_costs_nothing_and_reads_as_zeros() {
+    promise!("Holes");
     let ground = Ground::new();
     let file = new(&ground);
     file.set_len(1 << 36).expect("truncate");
@@ -37,6 +38,7 @@ fn a_hole_costs_nothing_and_reads_as_zeros() {
 
 #[test]
 fn data_and_holes_are_found_by_seeking() {
+    promise!("Holes");
     let ground = Ground::new();
     let file = new(&ground);
     file.set_len(8 * STEP).expect("truncate");
@@ -63,6 +65,7 @@ fn a_full_file_ends_in_a_hole() {
 
 #[test]
 fn a_punched_hole_gives_its_space_back() {
+    promise!("Holes");
     let ground = Ground::new();
     let file = new(&ground);
     let bytes = Random::new(9).bytes(8 * STEP as usize);
@@ -95,6 +98,7 @@ fn a_punch_beyond_the_end_changes_nothing() {
 
 #[test]
 fn allocating_grows_the_file_unless_told_otherwise() {
+    promise!("Holes");
     let ground = Ground::new();
     let file = new(&ground);
     file.write_all_at(b"start", 0).expect("write");
@@ -107,6 +111,7 @@ fn allocating_grows_the_file_unless_told_otherwise() {
 
 #[test]
 fn a_zeroed_range_reads_as_zeros() {
+    promise!("Holes");
     let ground = Ground::new();
     let file = new(&ground);
     file.write_all_at(&[9; 300_000], 0).expect("write");

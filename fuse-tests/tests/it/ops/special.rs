@@ -3,11 +3,12 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use cairn_fuse_tests::{Ground, command, skip};
+use cairn_fuse_tests::{Ground, command, promise, skip};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 #[test]
 fn a_named_pipe_connects_two_processes() {
+    promise!("Every kind of file");
     let ground = Ground::new();
     assert_eq!(ground.shell("mkfifo -m 600 p; (echo through the pipe > p) & cat p; wait"), "through the pipe\n");
     let meta = std::fs::metadata(ground.path("p")).expect("stat");
@@ -16,6 +17,7 @@ fn a_named_pipe_connects_two_processes() {
 
 #[test]
 fn a_socket_is_bound_and_found() {
+    promise!("Every kind of file");
     let ground = Ground::new();
     // A socket's path has at most 107 bytes.
     let path = ground.path("s");
@@ -32,6 +34,7 @@ fn a_socket_is_bound_and_found() {
 
 #[test]
 fn a_device_node_keeps_its_numbers() {
+    promise!("Every kind of file");
     let ground = Ground::new();
     if !command::is_root() {
         skip!("only root may make device nodes");

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use cairn_fuse_tests::Ground;
+use cairn_fuse_tests::{Ground, promise};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, utimensat};
 
 /// (atime, mtime, ctime) in nanoseconds.
@@ -32,6 +32,7 @@ fn moment() {
 
 #[test]
 fn nanoseconds_are_kept() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let path = ground.path("f");
     File::create(&path).expect("create");
@@ -42,6 +43,7 @@ fn nanoseconds_are_kept() {
 
 #[test]
 fn times_before_1970_and_far_ahead_are_kept() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let path = ground.path("f");
     File::create(&path).expect("create");
@@ -53,6 +55,7 @@ fn times_before_1970_and_far_ahead_are_kept() {
 
 #[test]
 fn a_fraction_before_1970_is_kept() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let path = ground.path("f");
     File::create(&path).expect("create");
@@ -77,6 +80,7 @@ fn one_time_is_set_and_the_other_left() {
 
 #[test]
 fn a_write_moves_mtime_and_ctime() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let path = ground.path("f");
     let file = File::create(&path).expect("create");
@@ -96,6 +100,7 @@ fn a_write_moves_mtime_and_ctime() {
 
 #[test]
 fn chmod_link_and_rename_move_ctime_alone() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let path = ground.path("f");
     File::create(&path).expect("create");
@@ -119,6 +124,7 @@ fn chmod_link_and_rename_move_ctime_alone() {
 
 #[test]
 fn a_folder_changes_with_its_names() {
+    promise!("Timestamps");
     let ground = Ground::new();
     let changes: [&dyn Fn(); 6] = [
         &|| drop(File::create(ground.path("f")).expect("create")),
@@ -143,6 +149,7 @@ fn a_folder_changes_with_its_names() {
 
 #[test]
 fn a_failed_call_moves_no_time() {
+    promise!("Timestamps");
     let ground = Ground::new();
     std::fs::write(ground.path("f"), b"x").expect("write");
     let (folder, file) = (times(&ground), times(&ground.path("f")));
@@ -151,4 +158,27 @@ fn a_failed_call_moves_no_time() {
     assert!(std::fs::remove_dir(ground.path("f")).is_err());
     assert!(std::fs::hard_link(ground.path("missing"), ground.path("g")).is_err());
     assert_eq!((times(&ground), times(&ground.path("f"))), (folder, file));
+}
+
+#[test]
+fn a_read_moves_the_access_time_once() {
+    promise!("Access times are relative");
+    let ground = Ground::new();
+    let path = ground.path("f");
+    std::fs::write(&path, vec![1; 10_000]).expect("write");
+    let read_from_the_disk = || {
+        let file = File::open(&path).expect("open");
+        file.sync_all().expect("fsync");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("fadvise");
+        file.read_at(&mut [0; 100], 0).expect("read");
+    };
+    // Older than the last change: the read shows.
+    set(&path, (1_000, 0), (2_000, 0));
+    read_from_the_disk();
+    let (atime, mtime, _) = times(&path);
+    assert!(atime > mtime && mtime == 2_000_000_000_000, "{atime}, {mtime}");
+    // Newer, and of today: it doesn't.
+    moment();
+    read_from_the_disk();
+    assert_eq!(times(&path).0, atime);
 }

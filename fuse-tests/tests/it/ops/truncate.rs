@@ -3,13 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
 
 #[test]
 fn what_was_cut_off_never_comes_back() {
+    promise!("What was cut off never comes back");
     let ground = Ground::new();
     std::fs::write(ground.path("f"), vec![0xff; 600_000]).expect("write");
     let file = OpenOptions::new().write(true).open(ground.path("f")).expect("open");

@@ -3,13 +3,14 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use cairn_fuse_tests::{Ground, Random};
+use cairn_fuse_tests::{Ground, Random, promise};
 use rustix::io::Errno;
 
 use super::assert_fails;
 
 #[test]
 fn an_open_file_without_a_name_can_be_read_and_written() {
+    promise!("A file lives until it is closed");
     let ground = Ground::new();
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(ground.path("f")).expect("create");
     let bytes = Random::new(3).bytes(500_000);

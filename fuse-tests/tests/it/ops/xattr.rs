@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cairn_fuse_tests::{Ground, Random, command, skip};
+use cairn_fuse_tests::{Ground, Random, command, promise, skip};
 use rustix::fs::{XattrFlags, getxattr, getxattr_query, lgetxattr, listxattr, lsetxattr, removexattr, setxattr};
 use rustix::io::Errno;
 
@@ -33,6 +33,7 @@ fn file(ground: &Ground) -> std::path::PathBuf {
 
 #[test]
 fn a_value_is_kept_changed_and_removed() {
+    promise!("Extended attributes");
     let ground = Ground::new();
     for path in [file(&ground), ground.to_path_buf()] {
         setxattr(&path, "user.a", b"1", ANY).expect("set");
@@ -70,6 +71,7 @@ fn a_buffer_that_is_too_small_is_told_so() {
 
 #[test]
 fn the_largest_value_fits_and_a_larger_one_is_refused() {
+    promise!("Extended attributes");
     let ground = Ground::new();
     if !Ground::is_ours() {
         skip!("other filesystems have other limits");
@@ -97,6 +99,7 @@ fn many_attributes_of_one_file_are_all_there() {
 
 #[test]
 fn attributes_follow_renames_and_hard_links() {
+    promise!("Extended attributes");
     let ground = Ground::new();
     let path = file(&ground);
     setxattr(&path, "user.a", b"kept", ANY).expect("set");
@@ -107,6 +110,7 @@ fn attributes_follow_renames_and_hard_links() {
 
 #[test]
 fn symbolic_links_and_pipes_take_no_user_attributes() {
+    promise!("Extended attributes");
     let ground = Ground::new();
     ground.shell("ln -s nowhere s; mkfifo p");
     assert_fails(lsetxattr(ground.path("s"), "user.a", b"1", ANY), Errno::PERM);
@@ -116,6 +120,7 @@ fn symbolic_links_and_pipes_take_no_user_attributes() {
 
 #[test]
 fn the_namespaces_are_apart() {
+    promise!("Extended attributes");
     let ground = Ground::new();
     let path = file(&ground);
     if !command::is_root() {
