@@ -117,7 +117,7 @@ impl Node {
         let volume = self.volume(&order.volume)?;
         make_mount_point(&place)?;
         let mount = Mount::start(volume.door, &place, &self.guarded(), &options)?;
-        tracing::info!(volume = order.volume, "mounted");
+        tracing::info!(volume = %self.volume_id(&order.volume), "mounted");
         let mounted = LiveMount { volume: order.volume, mount };
         let answer = mounted.mounted(false);
         live.push(mounted);
