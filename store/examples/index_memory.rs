@@ -10,7 +10,7 @@ use cairn_block::BlockId;
 use cairn_store::disk::{DiskOptions, IndexBench};
 
 const BLOCKS: u64 = 10_000_000;
-const LOOKUPS: u64 = 200_000;
+const LOOKUPS: u64 = 50_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);

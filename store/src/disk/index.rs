@@ -12,12 +12,14 @@
 //! | `hints` | dedup key | sealed value, opaque; lossy |
 //! | `state` | `checkpoint`; `t` + volume; `q` + block id | position and totals; trimmed up to, location; location |
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cairn_block::{BlockId, DeviceId, VolumeId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{ColumnFamily, DB, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions};
+use rustix::io::Errno;
 
 use super::catalog::{Catalog, Change, HeadAt, Journal, Position, Queued};
 use super::index_options::{FAMILIES, Family, descriptors, options};
@@ -400,8 +402,18 @@ fn family_of(db: &DB, family: Family) -> Result<&ColumnFamily> {
     })
 }
 
+/// Want of room or of descriptors is no reason to make the index anew; RocksDB passes on what the system said.
 fn failed(op: &'static str) -> impl Fn(rocksdb::Error) -> StoreError {
-    move |source| StoreError::Index { op, source: Box::new(source) }
+    move |source| {
+        let says = |errno: Errno| {
+            let said = io::Error::from(errno).to_string();
+            source.as_ref().contains(said.split(" (os").next().unwrap_or(&said)).then_some(errno)
+        };
+        match [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE].into_iter().find_map(says) {
+            Some(errno) => StoreError::io(op, "index", errno.into()),
+            None => StoreError::Index { op, source: Box::new(source) },
+        }
+    }
 }
 
 fn located(at: &Location, id: &BlockId) -> Vec<u8> {

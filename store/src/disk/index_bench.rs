@@ -12,7 +12,7 @@ use super::replay::BATCH_CHANGES;
 use crate::StoreError;
 
 /// Batches between flushes, as a store makes them.
-const FLUSH_BATCHES: u64 = 8;
+const FLUSH_BATCHES: u64 = 32;
 
 /// An index that is fed block ids as a store feeds it, without a log.
 #[derive(Debug)]

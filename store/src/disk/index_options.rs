@@ -35,9 +35,14 @@ const MEMTABLE_BYTES: usize = 8 << 20;
 /// Of all families together.
 const MEMTABLES_BYTES_MAX: usize = 24 << 20;
 
-/// Table files kept open; with tables of 64 MiB that is an index of 40 million blocks before files are reopened.
-const TABLE_FILES_OPEN_MAX: i32 = 32;
+/// Files that are kept open, ten of them not for tables; with tables of 64 MiB that is an index of 70 million blocks
+/// before tables have to be opened again, which costs more than looking something up.
+const FILES_OPEN_MAX: i32 = 64;
 const TABLE_BYTES: u64 = 64 << 20;
+
+/// Young tables before they are merged. A store flushes few blocks at a time, and a merge rewrites old tables wherever
+/// they are; a lookup asks the filter of each.
+const YOUNG_TABLES: i32 = 8;
 
 /// One in a hundred lookups of a missing block reads a table.
 const FILTER_BITS_PER_KEY: f64 = 10.0;
@@ -53,7 +58,7 @@ pub(crate) fn options(create: bool) -> Options {
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES_MAX);
-    options.set_max_open_files(TABLE_FILES_OPEN_MAX);
+    options.set_max_open_files(FILES_OPEN_MAX);
     options.set_max_background_jobs(2);
     options.set_max_manifest_file_size(MANIFEST_BYTES_MAX);
     options.set_skip_stats_update_on_db_open(true);
@@ -84,6 +89,7 @@ fn family_options(cache: &Cache) -> Options {
     options.set_compression_type(DBCompressionType::None);
     options.set_write_buffer_size(MEMTABLE_BYTES);
     options.set_max_write_buffer_number(2);
+    options.set_level_zero_file_num_compaction_trigger(YOUNG_TABLES);
     options.set_target_file_size_base(TABLE_BYTES);
     options.set_max_bytes_for_level_base(4 * TABLE_BYTES);
     options

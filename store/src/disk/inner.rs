@@ -29,9 +29,10 @@ use crate::{Limit, ReadOnlyReason, StoreError};
 const QUEUED_NUDGE: usize = BATCH_CHANGES;
 const QUEUED_MAX: usize = 16 * BATCH_CHANGES;
 
-/// Log behind the index's durable checkpoint, at most: what a start after a crash has to read.
-const REPLAY_BYTES_MAX: u64 = 128 << 20;
-const REPLAY_RECORDS_MAX: u64 = 1 << 16;
+/// Log behind the index's durable checkpoint, at most: what a start after a crash has to read, at about a second a GiB.
+/// Every flush makes a table that has to be merged, so they are not made for less.
+const REPLAY_BYTES_MAX: u64 = 1 << 30;
+const REPLAY_RECORDS_MAX: u64 = 1 << 18;
 
 /// A read that races a collection finds its block at the copy's place on the second try. More tries are for luck
 /// beyond reason.

@@ -33,7 +33,7 @@ impl Default for DiskOptions {
             reserve_bytes: segment_bytes + INDEX_HEADROOM_BYTES,
             segment_bytes,
             dead_percent_min: 20,
-            index_cache_bytes: 24 << 20,
+            index_cache_bytes: 32 << 20,
         }
     }
 }

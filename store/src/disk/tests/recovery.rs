@@ -57,17 +57,27 @@ fn recovery_is_idempotent_and_can_be_killed() {
 }
 
 /// Everything that can be seen of a store.
-fn dump(store: &DiskStore) -> (u64, u64, Vec<bool>, Vec<(u64, cairn_block::BlockId)>, usize, usize) {
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    blocks: u64,
+    block_bytes: u64,
+    has: Vec<bool>,
+    deltas: Vec<(u64, cairn_block::BlockId)>,
+    heads: usize,
+    damage: usize,
+}
+
+fn dump(store: &DiskStore) -> Seen {
     let seen = (0..120).map(|n| [10_000, 20_000].map(|size| store.has(&block(n, size).id()).expect("has")));
     let stats = store.stats();
-    (
-        stats.blocks,
-        stats.block_bytes,
-        seen.flatten().collect(),
-        store.deltas(&volume(1), 0).expect("deltas"),
-        store.heads(&volume(1)).expect("heads").len(),
-        store.damage().len(),
-    )
+    Seen {
+        blocks: stats.blocks,
+        block_bytes: stats.block_bytes,
+        has: seen.flatten().collect(),
+        deltas: store.deltas(&volume(1), 0).expect("deltas"),
+        heads: store.heads(&volume(1)).expect("heads").len(),
+        damage: store.damage().len(),
+    }
 }
 
 #[test]
@@ -149,7 +159,8 @@ fn a_newer_version_is_refused_without_a_byte_changed() {
     let crc = crc32c::crc32c(&bytes[..28]);
     bytes[28..].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&path, &bytes).expect("write");
-    let state = || rig.files().iter().map(|path| (path.clone(), std::fs::read(path).expect("read"))).collect::<Vec<_>>();
+    let state =
+        || rig.files().iter().map(|path| (path.clone(), std::fs::read(path).expect("read"))).collect::<Vec<_>>();
     let before = state();
     let error = DiskStore::open(rig.path(), options()).expect_err("newer");
     assert!(matches!(error, StoreError::NewerVersion { found: 9, supported: 1, .. }), "{error}");

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use cairn_block::{Block, BlockId};
 use tempfile::TempDir;
 
+use crate::Store;
 use crate::disk::inner::Place;
 use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{Rig, ask};
-use crate::Store;
 
 /// Segments so small that every test meets several.
 pub(super) fn options() -> DiskOptions {
