@@ -10,7 +10,6 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -21,18 +20,18 @@ use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, IoctlFlags,
     KernelConfig, LockOwner, Request, WriteFlags,
 };
-use rustix::fs::OFlags;
 
-use super::attr::{is_snapshot, kind_of_mode, time_or_now, timestamp};
+use super::attr::{kind_of_mode, time_or_now, timestamp};
 use super::caller::{caller, kill_priv_of, may_keep_group_bit};
 use super::desk::Desk;
 use super::listing::list;
 use super::reply::{Found, Opened, Sized, open_directory};
-use crate::error::FsError;
-use crate::ops::{
-    Allocate, Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operations, Place, RenameFlags, Seek, SetAttr,
-    SetXattr, Wait,
+use super::request::{
+    allocation, bytes, found, ino, is_access_list, is_exclusive, kill_priv_of_setattr, kill_priv_of_write, open_flags,
+    permissions, rename_flags, seek_kind, xattr_list, xattr_name, xattr_set,
 };
+use crate::error::FsError;
+use crate::ops::{Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operations, Place, SetAttr, Wait};
 
 /// What we ask the kernel for, each only if it offers it. Never asked for: `SETXATTR_EXT`, on which the library panics;
 /// `ALLOW_IDMAP`, on which it refuses everything; `POSIX_LOCKS` and `FLOCK_LOCKS`, see the module; `WRITEBACK_CACHE`,
@@ -60,11 +59,6 @@ const BACKGROUND_CONGESTED: u16 = 96;
 /// Largest write: what a kernel sends by default, and about what a block holds.
 const WRITE_BYTES_MAX: u32 = 1 << 20;
 
-/// Prefixes of the attributes that can be set. The kernel has checked who may.
-const XATTR_SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
-const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
-
 /// The library's trait over a volume.
 pub(super) struct Dispatcher {
     desk: Arc<Desk>,
@@ -73,35 +67,6 @@ pub(super) struct Dispatcher {
 impl Dispatcher {
     pub(super) fn new(desk: Arc<Desk>) -> Self {
         Self { desk }
-    }
-}
-
-fn ino(number: INodeNo) -> Ino {
-    Ino::new(number.0)
-}
-
-fn bytes(name: &OsStr) -> Bytes {
-    Bytes::copy_from_slice(name.as_bytes())
-}
-
-/// A name that leads nowhere is an answer, and one that the kernel may keep, except where names appear by the clock.
-fn found(parent: Ino, result: Result<Attr, FsError>) -> Result<Found, FsError> {
-    match result {
-        Ok(attr) => Ok(Found::Entry(attr)),
-        Err(FsError::NotFound) if !is_snapshot(parent) => Ok(Found::Nothing { parent }),
-        Err(error) => Err(error),
-    }
-}
-
-/// The parts of open(2)'s flags that are ours to act on. `O_APPEND` is not: the kernel computes the offsets.
-fn open_flags(raw: i32, caller: &Caller) -> OpenFlags {
-    let flags = OFlags::from_bits_retain(raw.cast_unsigned());
-    let access = flags & OFlags::RWMODE;
-    OpenFlags {
-        read: access != OFlags::WRONLY,
-        write: access == OFlags::WRONLY || access == OFlags::RDWR,
-        truncate: flags.contains(OFlags::TRUNC),
-        kill_priv: kill_priv_of(caller),
     }
 }
 
@@ -126,62 +91,6 @@ fn create_and_open(
             Err(error)
         }
     }
-}
-
-fn xattr_name(name: &OsStr) -> Result<Bytes, FsError> {
-    let raw = name.as_bytes();
-    let known = XATTR_SPACES.iter().any(|space| raw.len() > space.len() && raw.starts_with(space));
-    if known || raw == ACL_ACCESS || raw == ACL_DEFAULT { Ok(bytes(name)) } else { Err(FsError::Unsupported) }
-}
-
-/// All names, each followed by a NUL, as `listxattr` wants them. `trusted.` is for root's eyes, as on every filesystem.
-fn xattr_list(names: &[Bytes], caller: &Caller) -> Bytes {
-    let mut list = Vec::new();
-    for name in names {
-        if caller.uid == 0 || !name.starts_with(b"trusted.") {
-            list.extend_from_slice(name);
-            list.push(0);
-        }
-    }
-    list.into()
-}
-
-/// `fallocate`'s mode bits; what we don't do the kernel has refused already.
-fn allocation(mode: i32) -> Result<Allocate, FsError> {
-    use rustix::fs::FallocateFlags as Flags;
-    let flags = Flags::from_bits_retain(mode.cast_unsigned());
-    if flags == Flags::empty() {
-        Ok(Allocate::Reserve)
-    } else if flags == Flags::KEEP_SIZE {
-        Ok(Allocate::ReserveKeepSize)
-    } else if flags == Flags::PUNCH_HOLE | Flags::KEEP_SIZE {
-        Ok(Allocate::PunchHole)
-    } else if flags == Flags::ZERO_RANGE {
-        Ok(Allocate::Zero)
-    } else if flags == Flags::ZERO_RANGE | Flags::KEEP_SIZE {
-        Ok(Allocate::ZeroKeepSize)
-    } else {
-        Err(FsError::Unsupported)
-    }
-}
-
-/// Which privileges a change of attributes takes. The kernel leaves it to us (`HANDLE_KILLPRIV_V2`) and the library drops
-/// the flag in which it says so, hence by rule: a new size by anyone but root, a new owner or group by anyone. A request
-/// that sets nothing is a `chown(-1, -1)`, or the kernel clearing privileges before it allocates or copies.
-fn kill_priv_of_setattr(caller: &Caller, set: &SetAttr) -> KillPriv {
-    let sets_nothing = *set == SetAttr::NONE;
-    if set.uid.is_some() || set.gid.is_some() || sets_nothing {
-        KillPriv::Clear
-    } else if set.size.is_some() {
-        kill_priv_of(caller)
-    } else {
-        KillPriv::Keep
-    }
-}
-
-/// The low twelve bits of a mode.
-fn permissions(mode: u32) -> u16 {
-    (mode & 0o7777) as u16
 }
 
 impl Filesystem for Dispatcher {
@@ -310,18 +219,12 @@ impl Filesystem for Dispatcher {
         flags: fuser::RenameFlags,
         reply: fuser::ReplyEmpty,
     ) {
-        if !fuser::RenameFlags::all().contains(flags) {
-            return reply.error(Errno::EINVAL);
-        }
-        let flags = RenameFlags {
-            noreplace: flags.contains(fuser::RenameFlags::RENAME_NOREPLACE),
-            exchange: flags.contains(fuser::RenameFlags::RENAME_EXCHANGE),
-            whiteout: flags.contains(fuser::RenameFlags::RENAME_WHITEOUT),
-        };
         let caller = caller(req);
         let (parent, name) = (ino(parent), bytes(name));
         let (new_parent, new_name) = (ino(new_parent), bytes(new_name));
+        let flags = rename_flags(flags);
         self.desk.answer("rename", reply, move |ops, wait| {
+            let flags = flags.ok_or(FsError::Invalid)?;
             ops.rename(wait, &caller, parent, &name, new_parent, &new_name, flags)
         });
     }
@@ -356,8 +259,7 @@ impl Filesystem for Dispatcher {
             rdev: 0,
             target: Bytes::new(),
         };
-        let exclusive = OFlags::from_bits_retain(flags.cast_unsigned()).contains(OFlags::EXCL);
-        let how = (open_flags(flags, &caller), exclusive, Instant::now() + self.desk.deadline());
+        let how = (open_flags(flags, &caller), is_exclusive(flags), Instant::now() + self.desk.deadline());
         self.desk.answer("create", reply, move |ops, wait| {
             create_and_open(ops, wait, &caller, (parent, &name), node.clone(), how)
         });
@@ -394,8 +296,7 @@ impl Filesystem for Dispatcher {
     ) {
         // The one copy of the data: it lies in the receive buffer, which the next request will use.
         let (ino, data) = (ino(number), Bytes::copy_from_slice(data));
-        let kill_priv =
-            if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) { KillPriv::Clear } else { KillPriv::Keep };
+        let kill_priv = kill_priv_of_write(write_flags);
         self.desk.answer("write", reply, move |ops, wait| ops.write(wait, ino, offset, data.clone(), kill_priv));
     }
 
@@ -454,25 +355,13 @@ impl Filesystem for Dispatcher {
         _: u32,
         reply: fuser::ReplyEmpty,
     ) {
-        use rustix::fs::XattrFlags as Flags;
-        let (ino, caller) = (ino(number), caller(req));
-        let name = match xattr_name(name) {
-            Ok(name) => name,
-            Err(error) => return reply.error(Errno::from_i32(error.errno().raw_os_error())),
-        };
-        let set = match Flags::from_bits_retain(flags.cast_unsigned()) {
-            Flags::CREATE => SetXattr::Create,
-            Flags::REPLACE => SetXattr::Replace,
-            _ => SetXattr::Any,
-        };
+        let (ino, caller, name, set) = (ino(number), caller(req), xattr_name(name), xattr_set(flags));
         let value = Bytes::copy_from_slice(value);
         self.desk.answer("setxattr", reply, move |ops, wait| {
-            let kill_sgid = if name == ACL_ACCESS && !may_keep_group_bit(ops, wait, &caller, ino)? {
-                KillPriv::Clear
-            } else {
-                KillPriv::Keep
-            };
-            ops.setxattr(wait, ino, &name, value.clone(), set, kill_sgid)
+            let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
+            let may_keep = !is_access_list(name) || may_keep_group_bit(ops, wait, &caller, ino)?;
+            let kill_sgid = if may_keep { KillPriv::Keep } else { KillPriv::Clear };
+            ops.setxattr(wait, ino, name, value.clone(), set, kill_sgid)
         });
     }
 
@@ -536,18 +425,10 @@ impl Filesystem for Dispatcher {
     }
 
     fn lseek(&self, _: &Request, number: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: fuser::ReplyLseek) {
-        // From linux/fs.h; the kernel answers the other kinds itself.
-        const SEEK_DATA: i32 = 3;
-        const SEEK_HOLE: i32 = 4;
-        let ino = ino(number);
+        let (ino, what) = (ino(number), seek_kind(whence));
         self.desk.answer("lseek", reply, move |ops, wait| {
-            let what = match whence {
-                SEEK_DATA => Seek::Data,
-                SEEK_HOLE => Seek::Hole,
-                _ => return Err(FsError::Invalid),
-            };
             let offset = u64::try_from(offset).map_err(|_| FsError::NoData)?;
-            ops.seek(wait, ino, offset, what)
+            ops.seek(wait, ino, offset, what.ok_or(FsError::Invalid)?)
         });
     }
 

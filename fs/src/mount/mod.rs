@@ -1,14 +1,13 @@
 //! The mount: a volume as a directory of this machine. The only place that knows the `fuser` library.
 //!
-//! Read in the order of a request: `dispatch` parses it, the `desk` has it answered at once or by the `pool` and always by
-//! its `deadline`, `reply` and `attr` put the answer into the kernel's words. `listing` adds the dots. Around that:
-//! `options`, `takeover` and `device` get a directory mounted, `session` keeps it so, `notify` tells the kernel what it
-//! can't know, `teardown` ends it.
+//! Read in the order of a request: `dispatch` takes it, `request` and `caller` read its fields, the `desk` has it answered
+//! at once or by the `pool` and always by its `deadline`, `reply` and `attr` put the answer into the kernel's words,
+//! `listing` adds the dots. Around that: `options`, `takeover` and `device` get a directory mounted, `session` keeps it so,
+//! `notify` tells the kernel what it can't know, `teardown` ends it.
 //!
 //! The library has defects that shape this folder. Interrupts are answered "not implemented", so that waiting can't be cut
-//! short by a signal: hence deadlines. Its mount handles may unmount someone else's mount: hence `device`
-//! and `mountinfo`.
-//! Flags that say whose set-id bits to clear are dropped: hence the rules in `dispatch`. Times before 1970 arrive garbled:
+//! short by a signal: hence deadlines. Its mount handles may unmount someone else's mount: hence `device` and `mountinfo`.
+//! Flags that say whose set-id bits to clear are dropped: hence the rules in `request`. Times before 1970 arrive garbled:
 //! hence `attr`.
 
 mod attr;
@@ -26,6 +25,7 @@ mod notify;
 mod options;
 mod pool;
 mod reply;
+mod request;
 mod session;
 mod takeover;
 mod teardown;
