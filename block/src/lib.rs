@@ -8,6 +8,7 @@
 //! - [`Block`]: sealed bytes that are known to be the ones their id names; [`UnverifiedBlock`]: bytes from outside.
 //! - [`seal()`] and [`open()`]: a chunk of plaintext to a block and back.
 //! - [`VolumeKeys`], [`DeviceKey`]: everything else is derived from these two.
+//! - [`Record`], [`Entry`], [`VolumeRoot`]: inodes and directory entries; [`map_tree`], [`file_tree`]: the trees they are in.
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
 
 pub mod block;
