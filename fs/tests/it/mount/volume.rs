@@ -10,8 +10,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_block::{DeviceKey, MasterKey, VolumeKeys};
+use bytes::Bytes;
+use cairn_block::{DeviceKey, Ino, MasterKey, VolumeKeys};
 use cairn_fs::mount::Mount;
+use cairn_fs::ops::{Change, Watcher};
 use cairn_fs::{Volume, VolumeConfig, VolumeOptions};
 use cairn_store::faulty::{Call, Fault, Rule};
 use cairn_store::{FaultyStore, MemoryStore};
@@ -383,4 +385,53 @@ fn the_kernel_asks_no_more_than_it_must() {
     let list = count(&mut || assert_eq!(fs::read_dir(node.place.path()).unwrap().count(), 1));
     assert!(list <= 5, "listing took {list} requests");
     run.stop();
+}
+
+#[test]
+fn announcing_changes_while_the_same_files_are_used_stops_nobody() {
+    const TIME: Duration = Duration::from_secs(2);
+    let Some(node) = Node::new() else { return };
+    let mut run = node.start();
+    let names: Vec<String> = (0..8).map(|n| format!("file{n}")).collect();
+    names.iter().for_each(|name| fs::write(run.path(name), pattern(200_000)).unwrap());
+    let inos: Vec<_> = names.iter().map(|name| fs::metadata(run.path(name)).unwrap().ino()).collect();
+    let invalidator = run.mount().invalidator();
+    let (root, until) = (node.place.path(), Instant::now() + TIME);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while Instant::now() < until {
+                for (name, ino) in names.iter().zip(&inos) {
+                    invalidator.changed(Change::Inode(Ino::new(*ino)));
+                    let name = Bytes::copy_from_slice(name.as_bytes());
+                    invalidator.changed(Change::Entry { parent: Ino::ROOT, name });
+                }
+                invalidator.changed(Change::Inode(Ino::ROOT));
+            }
+        });
+        for worker in 0..4 {
+            let (names, root) = (&names, &root);
+            scope.spawn(move || {
+                for round in (worker..).take_while(|_| Instant::now() < until) {
+                    let path = root.join(&names[round % names.len()]);
+                    match worker {
+                        0 => assert_eq!(fs::read(path).unwrap().len(), 200_000),
+                        1 => File::options().write(true).open(path).unwrap().write_all_at(b"x", 100_000).unwrap(),
+                        2 => assert!(fs::read_dir(root).unwrap().count() >= names.len()),
+                        _ => {
+                            let own = root.join("moving");
+                            fs::write(&own, b"x").unwrap();
+                            fs::rename(&own, root.join("moved")).unwrap();
+                            fs::remove_file(root.join("moved")).unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(run.mount().counts().timed_out, 0);
+    invalidator.changed(Change::Inode(Ino::ROOT));
+    let start = Instant::now();
+    let outcome = run.mount.take().unwrap().unmount();
+    assert!(outcome.synced.is_ok() && !outcome.busy, "{outcome:?}");
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
 }
