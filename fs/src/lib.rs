@@ -17,6 +17,7 @@ mod flush;
 mod fold;
 mod journal;
 mod keeper;
+mod locate;
 pub mod merge;
 pub mod mount;
 mod nodes;

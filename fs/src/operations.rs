@@ -25,7 +25,10 @@ const SPACE_UNKNOWN_BYTES: u64 = 1 << 50;
 
 impl Operations for Volume {
     fn lookup(&self, wait: Wait, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
-        self.run(wait, |state| state.lookup(parent, name))
+        match self.run(wait, |state| state.lookup(parent, name)) {
+            Err(FsError::Stale) if name == b"." => self.lookup_number(wait, parent),
+            result => result,
+        }
     }
 
     fn forget(&self, ino: Ino, count: u64) {
