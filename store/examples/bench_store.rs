@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     figures.extend(percentiles("store_append_sync_4k", store_syncs(&store)?));
     figures.push((format!("store_append_sync_{WAITERS}_waiters_per_s"), shared_syncs(&store)?));
     figures.push(("put_4k_per_s".into(), small_puts(&store)?));
-    streams(&store, &mut figures)?;
+    streams(&store, here.path(), &mut figures)?;
     let started = Instant::now();
     store.close()?;
     figures.push(("close_ms".into(), millis(started.elapsed())));
@@ -98,6 +98,12 @@ fn bare_syncs(path: &Path) -> Result<Vec<Duration>> {
 
 /// The disk's own: as many bytes as the store is given, then one `fdatasync`.
 fn bare_writes(path: &Path) -> Result<f64> {
+    let time = bare_fill(path)?;
+    std::fs::remove_file(path)?;
+    Ok(megabytes(BLOCKS) / time.as_secs_f64())
+}
+
+fn bare_fill(path: &Path) -> Result<Duration> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     let contents: Vec<_> = (0..16).map(|n| content(n, BLOCK_BYTES)).collect();
     let started = Instant::now();
@@ -105,9 +111,7 @@ fn bare_writes(path: &Path) -> Result<f64> {
         file.write_all_at(&contents[n as usize % 16], n * BLOCK_BYTES as u64)?;
     }
     file.sync_data()?;
-    let rate = megabytes(BLOCKS) / started.elapsed().as_secs_f64();
-    std::fs::remove_file(path)?;
-    Ok(rate)
+    Ok(started.elapsed())
 }
 
 fn megabytes(blocks: u64) -> f64 {
@@ -148,6 +152,22 @@ fn shared_syncs(store: &DiskStore) -> Result<f64> {
     Ok((WAITERS * (SYNCS / 4)) as f64 / started.elapsed().as_secs_f64())
 }
 
+/// What a get is made of: a read from the page cache into fresh memory, and BLAKE3. Of another file, all cached.
+fn bare_reads(here: &Path, ids: &[cairn_block::BlockId]) -> Result<f64> {
+    let path = here.join("bare");
+    bare_fill(&path)?;
+    let file = File::open(&path)?;
+    let started = Instant::now();
+    for n in 0..ids.len() as u64 {
+        let mut bytes = vec![0; BLOCK_BYTES];
+        file.read_exact_at(&mut bytes, n * BLOCK_BYTES as u64)?;
+        std::hint::black_box(blake3::hash(&bytes));
+    }
+    let rate = megabytes(BLOCKS) / started.elapsed().as_secs_f64();
+    std::fs::remove_file(path)?;
+    Ok(rate)
+}
+
 fn small_puts(store: &DiskStore) -> Result<f64> {
     let blocks: Vec<_> = (0..SMALL_PUTS).map(|n| Block::seal_bytes(content(1 << 40 | n, SMALL_BYTES))).collect();
     let started = Instant::now();
@@ -158,7 +178,7 @@ fn small_puts(store: &DiskStore) -> Result<f64> {
     Ok(SMALL_PUTS as f64 / started.elapsed().as_secs_f64())
 }
 
-fn streams(store: &DiskStore, figures: &mut Vec<(String, f64)>) -> Result<()> {
+fn streams(store: &DiskStore, here: &Path, figures: &mut Vec<(String, f64)>) -> Result<()> {
     // Made beforehand, so that only the store is measured.
     let blocks: Vec<_> = (0..BLOCKS).map(|n| Block::seal_bytes(content(1 << 50 | n, BLOCK_BYTES))).collect();
     let started = Instant::now();
@@ -175,6 +195,7 @@ fn streams(store: &DiskStore, figures: &mut Vec<(String, f64)>) -> Result<()> {
         store.get(id, Ask::now(Duration::from_secs(10)))?.ok_or("a block is gone")?;
     }
     figures.push(("get_256k_cached_mb_s".into(), megabytes(BLOCKS) / started.elapsed().as_secs_f64()));
+    figures.push(("bare_read_verify_256k_mb_s".into(), bare_reads(here, &ids)?));
     let started = Instant::now();
     for id in &ids {
         store.has(id)?;

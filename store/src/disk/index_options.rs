@@ -59,6 +59,8 @@ pub(crate) fn options(create: bool) -> Options {
     options.set_paranoid_checks(true);
     options.set_db_write_buffer_size(MEMTABLES_BYTES_MAX);
     options.set_max_open_files(FILES_OPEN_MAX);
+    // The few files are shared out over 64 shards otherwise, less than one for each, and every lookup opens its table.
+    options.set_table_cache_num_shard_bits(0);
     options.set_max_background_jobs(2);
     options.set_max_manifest_file_size(MANIFEST_BYTES_MAX);
     options.set_skip_stats_update_on_db_open(true);

@@ -68,8 +68,8 @@ impl Layout {
         };
         let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
         let is_ours = names.is_empty() || names.iter().any(|name| name == "format" || name == "log");
-        // What a first open that was killed has left.
-        let is_begun = names.iter().all(|name| name == "lock" || name == "format.new");
+        // What a first open that was killed has left, and what a fresh file system brings.
+        let is_begun = names.iter().all(|name| ["lock", "format.new", "lost+found"].iter().any(|ours| name == ours));
         if is_ours || is_begun { Ok(()) } else { Err(StoreError::NotAStore { path: self.root.clone() }) }
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,6 +16,9 @@ const REFILL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Cut off at least this much: every cut is a system call and a journal entry of the file system.
 const CUT_BYTES_MIN: u64 = 4 << 20;
+
+/// A small disk keeps back one part in this many.
+const DISK_SHARE: u64 = 16;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +46,7 @@ impl Reserve {
             tracing::warn!(path = %path.display(), %error, "no reserve: deleting may fail when the disk is full");
         }
         let file = file.ok();
+        let wanted = wanted.min(total_bytes(&path).map_or(wanted, |total| total / DISK_SHARE));
         // Only blocks that are allocated hold room; a copied store's reserve may be a hole.
         let held = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |m| m.len().min(m.blocks() * 512));
         let reserve = Self { path, wanted, state: Mutex::new(State { file, held, looked: None }) };
@@ -134,4 +138,9 @@ impl Reserve {
         let stat = statvfs(&self.path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+}
+
+fn total_bytes(path: &Path) -> Option<u64> {
+    let stat = statvfs(path).ok()?;
+    Some(stat.f_blocks.saturating_mul(stat.f_frsize))
 }

@@ -161,29 +161,11 @@ impl BlockStore for DiskStore {
     }
 
     fn put(&self, block: &Block) -> Result<Put, StoreError> {
-        let inner = &*self.inner;
-        let id = block.id();
-        let _protected = inner.protect(&id);
-        let settled = inner.catalog.read().settled;
-        let found = inner.find(&id)?;
-        if inner.is_sound(&id, &found) {
-            return Ok(Put::Known);
-        }
-        let record = Record { subject: Subject::Block, id, payload: block.bytes().clone(), class: Class::Data };
-        inner.admit(&record)?;
-        let mut writer = inner.appender.writer(record.bytes())?;
-        // Somebody may have been faster.
-        let found = inner.find_again(&id, found, settled);
-        if inner.is_sound(&id, &found) {
-            return Ok(Put::Known);
-        }
-        let is_new = found.is_none();
-        let change = |at| Change::Block { id, at, is_new };
-        let (_, nudge) = inner.appender.append(&mut writer, &record, Some(block), change)?;
-        drop(writer);
-        inner.heal(&id);
-        inner.nudge(nudge, record.bytes())?;
-        Ok(Put::New)
+        self.inner.put_as(block, Class::Data)
+    }
+
+    fn put_from_reserve(&self, block: &Block) -> Result<Put, StoreError> {
+        self.inner.put_as(block, Class::Keep)
     }
 
     fn has(&self, id: &BlockId) -> Result<bool, StoreError> {
@@ -212,6 +194,31 @@ impl HintStore for DiskStore {
 }
 
 impl Inner {
+    fn put_as(&self, block: &Block, class: Class) -> Result<Put, StoreError> {
+                let id = block.id();
+        let _protected = self.protect(&id);
+        let settled = self.catalog.read().settled;
+        let found = self.find(&id)?;
+        if self.is_sound(&id, &found) {
+            return Ok(Put::Known);
+        }
+        let record = Record { subject: Subject::Block, id, payload: block.bytes().clone(), class };
+        self.admit(&record)?;
+        let mut writer = self.appender.writer(record.bytes())?;
+        // Somebody may have been faster.
+        let found = self.find_again(&id, found, settled);
+        if self.is_sound(&id, &found) {
+            return Ok(Put::Known);
+        }
+        let is_new = found.is_none();
+        let change = |at| Change::Block { id, at, is_new };
+        let (_, nudge) = self.appender.append(&mut writer, &record, Some(block), change)?;
+        drop(writer);
+        self.heal(&id);
+        self.nudge(nudge, record.bytes())?;
+        Ok(Put::New)
+    }
+
     /// What is known now of a block that was looked up before the writer was taken.
     pub(crate) fn find_again(&self, id: &BlockId, before: Option<Place>, settled: u64) -> Option<Place> {
         {

@@ -3,6 +3,8 @@
 mod cache;
 mod contract;
 mod faults;
+#[cfg(feature = "disk")]
+mod full;
 mod histories;
 #[cfg(feature = "disk")]
 mod kill;
