@@ -129,16 +129,16 @@ impl<N: Nodes, S: Sink<Error = N::Error>> Editor<'_, N, S> {
         Ok(())
     }
 
-    /// Whether no byte at, next to or before `range` changes in a way that matters to the nodes of the range.
+    /// Whether a range begins, ends and lies in the new file as in the old one, so that its nodes can be taken over.
     fn is_untouched(&self, range: &Range<u64>) -> bool {
         let len = range.end - range.start;
-        let continues = !self.at_seam && self.gone_to <= range.start;
         // A patch right behind could go on where the range's last extent ends.
-        let ends = self.patches.first().is_none_or(|patch| patch.range.start > range.end);
+        let is_apart = self.patches.first().is_none_or(|patch| patch.range.start > range.end);
         // The last node of a level ends with the file, not where a cut is: it must not be followed by anything.
         let is_last = range.end == self.size_old;
         let stays_last = self.patches.is_empty() && self.writer.room() == len;
-        continues && ends && if is_last { stays_last } else { len <= self.writer.room() }
+        // Not at a seam, so no byte from `range.start` on is gone either.
+        !self.at_seam && is_apart && if is_last { stays_last } else { len <= self.writer.room() }
     }
 
     /// Writes what becomes of an extent at byte `start` of the old file.
