@@ -13,7 +13,7 @@ use cairn_block::limits::{CDC_BYTES_MIN, FIXED_CHUNK_BYTES, INLINE_BYTES_MAX};
 use cairn_block::{Ino, Kind};
 
 use crate::error::FsError;
-use crate::sealer::{Sealer, in_parallel};
+use crate::sealer::{Purpose, Sealer, in_parallel};
 use crate::state::Cut;
 use crate::state::layer::{Piece, Source};
 
@@ -55,7 +55,7 @@ struct Part {
 }
 
 /// Stores the data of a cut and rewrites its pieces to say where it is.
-pub(crate) fn store_data(sealer: &Sealer, cut: &mut Cut) -> Result<Stored, FsError> {
+pub(crate) fn store_data(sealer: &Sealer, cut: &mut Cut, purpose: Purpose) -> Result<Stored, FsError> {
     let mut stored = Stored::default();
     let mut runs = Vec::new();
     let mut chunks = Vec::new();
@@ -82,11 +82,11 @@ pub(crate) fn store_data(sealer: &Sealer, cut: &mut Cut) -> Result<Stored, FsErr
         }
     }
     let mut placed: Vec<(Part, Source)> = Vec::with_capacity(chunks.len() + parked.len());
-    let refs = in_parallel(&chunks, |part| sealer.chunk(&runs[part.run].1[part.range.clone()]))?;
+    let refs = in_parallel(&chunks, |part| sealer.chunk(&runs[part.run].1[part.range.clone()], purpose))?;
     for (part, chunk) in chunks.into_iter().zip(refs) {
         placed.push((part, Source::Stored { chunk, offset: 0, settled: true }));
     }
-    park(sealer, &runs, parked, &mut placed)?;
+    park(sealer, purpose, &runs, parked, &mut placed)?;
     for (part, source) in placed {
         let (run, _) = &runs[part.run];
         let offset = run.offset + part.range.start as u64;
@@ -141,6 +141,7 @@ fn cut_run(run: &Run, data: &[u8], fixed: bool, whole: bool, grows: bool) -> (Ve
 /// Packs parts into shared blocks.
 fn park(
     sealer: &Sealer,
+    purpose: Purpose,
     runs: &[(Run, Bytes)],
     parts: Vec<Part>,
     placed: &mut Vec<(Part, Source)>,
@@ -151,7 +152,7 @@ fn park(
         if waiting.is_empty() {
             return Ok(());
         }
-        let chunk = sealer.put_sealed(Kind::Data, buffer)?;
+        let chunk = sealer.put_sealed(Kind::Data, buffer, purpose)?;
         for (part, offset) in waiting.drain(..) {
             placed.push((part, Source::Stored { chunk: chunk.clone(), offset, settled: false }));
         }

@@ -14,6 +14,7 @@ use cairn_store::{Ask, HeadStore};
 use crate::error::FsError;
 use crate::fold::Folder;
 use crate::reader::{ReadError, TreeReader};
+use crate::sealer::Purpose;
 use crate::thinning::{self, Candidate};
 use crate::volume::{FLUSH_TIMEOUT, Volume, now};
 
@@ -131,11 +132,10 @@ impl Volume {
             let mut state = self.state.lock();
             (state.cut(), state.freeze())
         };
-        let written = self.write_cut(&mut journal, cut, |stored, state| {
+        let written = self.write_cut(&mut journal, cut, Purpose::Flush, |stored| {
             for item in &stored.settled {
                 frozen.settle(item.ino, item.offset, &item.was, &item.now);
             }
-            let _ = state;
         });
         if let Err(error) = written {
             self.state.lock().thaw(&frozen);
@@ -169,7 +169,7 @@ impl Volume {
         let ask = Ask::background(FLUSH_TIMEOUT);
         let folder = Folder { reader: &self.reader, sealer: &self.sealer, ask };
         let (root, folded) = folder.fold(frozen)?;
-        let root = self.sealer.put_sealed(Kind::Root, &root.encode()?)?;
+        let root = self.sealer.put_sealed(Kind::Root, &root.encode()?, Purpose::Flush)?;
         self.store.sync()?;
         let seq = heads.seq + 1;
         let vector: Vector = heads.current.as_ref().map_or(Vec::new(), |head| head.vector.clone());

@@ -17,7 +17,7 @@ use crate::error::FsError;
 use crate::fetch::fetch;
 use crate::nodes::InodeNodes;
 use crate::reader::TreeReader;
-use crate::sealer::{Sealer, in_parallel};
+use crate::sealer::{Purpose, Sealer, in_parallel};
 use crate::state::layer::Source;
 use crate::state::node::{Attributes, Change, File};
 use crate::state::{Folded, Frozen, FrozenBody};
@@ -126,7 +126,7 @@ impl Folder<'_> {
         if encoded.len() <= XATTRS_INLINE_BYTES_MAX {
             return Ok(Xattrs::Inline(list.to_vec()));
         }
-        Ok(Xattrs::Sealed(self.sealer.put_sealed(Kind::Xattrs, &encoded)?))
+        Ok(Xattrs::Sealed(self.sealer.put_sealed(Kind::Xattrs, &encoded, Purpose::Flush)?))
     }
 
     /// The content of a file, and how much of it is no hole.
@@ -258,7 +258,7 @@ impl Folder<'_> {
                 cut_stream(&data, last)
             };
             for cut in &cuts {
-                let chunk = self.sealer.chunk(&data[cut.clone()])?;
+                let chunk = self.sealer.chunk(&data[cut.clone()], Purpose::Flush)?;
                 extents.push(Extent::Chunk { len: cut.len() as u32, chunk_off: 0, chunk });
             }
             let done = cuts.last().map_or(0, |cut| cut.end);

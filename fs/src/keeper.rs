@@ -6,6 +6,7 @@
 //! wait ten times as long, so that flushing never takes more than a tenth of the time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,9 @@ const FLUSH_SHARE: u32 = 10;
 const FLUSH_PAUSE_MAX: Duration = Duration::from_secs(30);
 const THIN_EVERY: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+const ROOM_EVERY: Duration = Duration::from_millis(200);
+/// With less than this free the store counts as full.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// Changed inodes, and bytes in memory or parked in the journal, at which a flush does not wait for quiet.
 const DIRTY_NODES_AIM: usize = 64 << 10;
@@ -52,6 +56,7 @@ struct Keeper {
     flushed: Instant,
     thinned: Instant,
     flush_took: Duration,
+    looked: Instant,
     settled_at: Option<Instant>,
     retry_at: Option<Instant>,
     pace: Pace,
@@ -79,6 +84,7 @@ impl Keeper {
             flushed: now,
             thinned: now,
             flush_took: Duration::ZERO,
+            looked: now,
             settled_at: None,
             retry_at: None,
             pace: Pace::Quiet,
@@ -111,6 +117,7 @@ impl Keeper {
             std::thread::sleep(STEP);
             return;
         }
+        self.look_for_room(volume, start);
         match self.work(volume, start) {
             Ok(()) => {
                 if self.retry_at.take().is_some() {
@@ -127,10 +134,23 @@ impl Keeper {
         self.set_pace(volume);
     }
 
+    /// Journal and trees could go on into the reserve; growth has to stop before they use it up.
+    fn look_for_room(&mut self, volume: &Volume, now: Instant) {
+        if now - self.looked < ROOM_EVERY {
+            return;
+        }
+        self.looked = now;
+        let full = (volume.options.space)().is_some_and(|space| space.free < ROOM_BYTES_MIN);
+        if volume.full.swap(full, Ordering::Relaxed) != full {
+            tracing::warn!(full, "room in the store");
+        }
+    }
+
     fn set_pace(&mut self, volume: &Volume) {
         let busy = {
             let state = volume.state.lock();
-            state.has_batch() || state.dirty_count() > 0
+            // A full store is looked at until it has room again.
+            state.has_batch() || state.dirty_count() > 0 || volume.full.load(Ordering::Relaxed)
         };
         self.pace = match self.pace {
             _ if busy => Pace::Busy,

@@ -14,7 +14,7 @@ use crate::ops::{
     Seek, SetAttr, SetXattr, StatFs, Wait,
 };
 use crate::state::layer::{Piece, Source};
-use crate::state::{Birth, Part, ReadPlan};
+use crate::state::{Birth, Part, ReadPlan, State};
 use crate::volume::{Volume, now};
 
 /// What one copy moves at most: bounds the pieces that are held at once.
@@ -48,7 +48,7 @@ impl Operations for Volume {
     }
 
     fn create(&self, wait: Wait, caller: &Caller, parent: Ino, name: &[u8], node: NewNode) -> Result<Attr, FsError> {
-        self.change(wait, |state| state.create(parent, name, &Birth { caller, node: &node, now: now() }))
+        self.grow(wait, |state| state.create(parent, name, &Birth { caller, node: &node, now: now() }))
     }
 
     fn unlink(&self, wait: Wait, _: &Caller, parent: Ino, name: &[u8]) -> Result<(), FsError> {
@@ -73,7 +73,7 @@ impl Operations for Volume {
     }
 
     fn link(&self, wait: Wait, _: &Caller, ino: Ino, new_parent: Ino, new_name: &[u8]) -> Result<Attr, FsError> {
-        self.change(wait, |state| state.link(ino, new_parent, new_name, now()))
+        self.grow(wait, |state| state.link(ino, new_parent, new_name, now()))
     }
 
     fn open(&self, wait: Wait, ino: Ino, flags: OpenFlags) -> Result<Handle, FsError> {
@@ -114,7 +114,7 @@ impl Operations for Volume {
 
     fn write(&self, wait: Wait, ino: Ino, offset: u64, data: Bytes, kill_priv: KillPriv) -> Result<u32, FsError> {
         let len = data.len() as u32;
-        self.change(wait, |state| state.write(ino, offset, data.clone(), kill_priv, now()))?;
+        self.grow(wait, |state| state.write(ino, offset, data.clone(), kill_priv, now()))?;
         Ok(len)
     }
 
@@ -128,7 +128,8 @@ impl Operations for Volume {
         kill_priv: KillPriv,
     ) -> Result<(), FsError> {
         let end = offset.checked_add(len).filter(|_| len > 0).ok_or(FsError::Invalid)?;
-        self.change(wait, |state| state.allocate(ino, what, offset..end, kill_priv, now()))
+        let op = |state: &mut State| state.allocate(ino, what, offset..end, kill_priv, now());
+        if what == Allocate::PunchHole { self.change(wait, op) } else { self.grow(wait, op) }
     }
 
     fn seek(&self, wait: Wait, ino: Ino, offset: u64, what: Seek) -> Result<u64, FsError> {
@@ -169,7 +170,7 @@ impl Operations for Volume {
         // The refs are in nobody's tree until they are placed: a collection must not begin in between.
         let _still = self.journal.lock();
         self.claim(source.ino, &pieces)?;
-        self.change(wait, |state| state.place_pieces(target.ino, target.offset, pieces.clone(), kill_priv, now()))?;
+        self.grow(wait, |state| state.place_pieces(target.ino, target.offset, pieces.clone(), kill_priv, now()))?;
         Ok(copied)
     }
 
@@ -197,7 +198,7 @@ impl Operations for Volume {
         set: SetXattr,
         kill_sgid: KillPriv,
     ) -> Result<(), FsError> {
-        self.change(wait, |state| state.setxattr(ino, name, value.clone(), set, kill_sgid, now()))
+        self.grow(wait, |state| state.setxattr(ino, name, value.clone(), set, kill_sgid, now()))
     }
 
     fn listxattr(&self, wait: Wait, ino: Ino) -> Result<Vec<Bytes>, FsError> {

@@ -37,6 +37,15 @@ pub(crate) struct Sealer {
     counters: Counters,
 }
 
+/// What a block is put for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// New data: refused on a full disk.
+    Growth,
+    /// A flush of what the journal has already. It may use the store's reserve: it is what makes deletions count.
+    Flush,
+}
+
 impl Sealer {
     pub(crate) fn new(keys: Arc<VolumeKeys>, store: Arc<dyn BlockStore>, hints: Arc<dyn HintStore>) -> Sealer {
         Sealer { keys, store, hints, counters: Counters::default() }
@@ -54,7 +63,7 @@ impl Sealer {
     }
 
     /// A chunk of a file: one hash when it is known, else sealed and put.
-    pub(crate) fn chunk(&self, raw: &[u8]) -> Result<Ref, FsError> {
+    pub(crate) fn chunk(&self, raw: &[u8], purpose: Purpose) -> Result<Ref, FsError> {
         let len = raw.len() as u64;
         self.counters.data_bytes.fetch_add(len, Ordering::Relaxed);
         let key = dedup_key(self.keys.dedup(), Kind::Data, raw);
@@ -62,7 +71,7 @@ impl Sealer {
             self.counters.known_bytes.fetch_add(len, Ordering::Relaxed);
             return Ok(known);
         }
-        let reference = self.put_sealed(Kind::Data, raw)?;
+        let reference = self.put_sealed(Kind::Data, raw, purpose)?;
         self.hints.put_hint(key, seal_hint(self.keys.dedup(), &key, &reference).into());
         Ok(reference)
     }
@@ -76,17 +85,20 @@ impl Sealer {
     }
 
     /// A block of any kind, without a hint.
-    pub(crate) fn put_sealed(&self, kind: Kind, raw: &[u8]) -> Result<Ref, FsError> {
+    pub(crate) fn put_sealed(&self, kind: Kind, raw: &[u8], purpose: Purpose) -> Result<Ref, FsError> {
         let sealed = seal(self.keys.convergence(), kind, raw, Compression::Probe).map_err(|_| FsError::Invalid)?;
         self.counters.blocks.fetch_add(1, Ordering::Relaxed);
-        let put = self.store.put(&sealed.block)?;
+        let put = match purpose {
+            Purpose::Growth => self.store.put(&sealed.block)?,
+            Purpose::Flush => self.store.put_from_reserve(&sealed.block)?,
+        };
         if kind == Kind::Data && put == Put::New {
             self.counters.sealed_bytes.fetch_add(sealed.block.len() as u64, Ordering::Relaxed);
         }
         Ok(sealed.reference)
     }
 
-    /// Tree nodes go where chunks go.
+    /// Tree nodes, which only flushes make.
     pub(crate) fn sink(&self) -> NodeSink<'_> {
         NodeSink(self)
     }
@@ -99,7 +111,7 @@ impl Sink for NodeSink<'_> {
     type Error = FsError;
 
     fn put(&mut self, kind: Kind, payload: &[u8]) -> Result<Ref, FsError> {
-        self.0.put_sealed(kind, payload)
+        self.0.put_sealed(kind, payload, Purpose::Flush)
     }
 }
 

@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, VolumeRoot, Xattrs};
@@ -28,7 +28,7 @@ use crate::flush::Heads;
 use crate::journal;
 use crate::ops::{Handle, Wait};
 use crate::reader::{ReaderOptions, TreeReader};
-use crate::sealer::{SealStats, Sealer};
+use crate::sealer::{Purpose, SealStats, Sealer};
 use crate::state::{Cut, Need, Pinned, State, Step, Stop};
 
 /// What a volume is made of.
@@ -160,6 +160,8 @@ pub struct Volume {
     pub(crate) durable: AtomicU64,
     pub(crate) heads: Mutex<Heads>,
     pub(crate) bell: Arc<Bell>,
+    /// The store has no room; what makes room is still done.
+    pub(crate) full: AtomicBool,
     handles: Mutex<HashMap<Handle, Ino>>,
     next_handle: AtomicU64,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -192,6 +194,7 @@ impl Volume {
             durable: AtomicU64::new(0),
             heads: Mutex::new(found.heads),
             bell: Arc::default(),
+            full: AtomicBool::new(false),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             keeper: Mutex::new(None),
@@ -282,6 +285,14 @@ impl Volume {
         Ok(())
     }
 
+    /// Runs an operation that needs room.
+    pub(crate) fn grow<R>(&self, wait: Wait, op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(FsError::NoSpace);
+        }
+        self.change(wait, op)
+    }
+
     /// Runs an operation that changes something.
     pub(crate) fn change<R>(&self, wait: Wait, op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
         self.wait_for_memory(wait)?;
@@ -334,7 +345,7 @@ impl Volume {
             }
             state.cut()
         };
-        self.write_cut(&mut journal, cut, |_, _| {})
+        self.write_cut(&mut journal, cut, Purpose::Growth, |_| {})
     }
 
     /// Writes one cut. On failure the state takes it back. `stored` sees where the data went.
@@ -342,9 +353,10 @@ impl Volume {
         &self,
         journal: &mut Journal,
         mut cut: Cut,
-        stored: impl FnOnce(&crate::commit::Stored, &mut State),
+        purpose: Purpose,
+        stored: impl FnOnce(&crate::commit::Stored),
     ) -> Result<(), FsError> {
-        let result = self.try_write_cut(journal, &mut cut);
+        let result = self.try_write_cut(journal, &mut cut, purpose);
         let mut state = self.state.lock();
         match result {
             Err(error) => {
@@ -358,7 +370,7 @@ impl Volume {
                 for (ino, range) in &done.carried {
                     state.carry(*ino, range.clone());
                 }
-                stored(&done, &mut state);
+                stored(&done);
                 journal.written = cut.sequence;
                 drop(state);
                 self.bell.drained.notify_all();
@@ -367,8 +379,13 @@ impl Volume {
         }
     }
 
-    fn try_write_cut(&self, journal: &mut Journal, cut: &mut Cut) -> Result<crate::commit::Stored, FsError> {
-        let stored = store_data(&self.sealer, cut)?;
+    fn try_write_cut(
+        &self,
+        journal: &mut Journal,
+        cut: &mut Cut,
+        purpose: Purpose,
+    ) -> Result<crate::commit::Stored, FsError> {
+        let stored = store_data(&self.sealer, cut, purpose)?;
         let deltas = journal::encode(cut, &self.keys, journal.seq + 1)?;
         for delta in deltas {
             self.heads_store.append_delta(&self.keys.volume(), journal.seq + 1, &delta)?;

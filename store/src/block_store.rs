@@ -76,6 +76,12 @@ pub trait BlockStore: Send + Sync {
     /// Keeps the block: visible at once, durable after [`sync`](Self::sync).
     fn put(&self, block: &Block) -> Result<Put, StoreError>;
 
+    /// The same for work that makes room once it is done, such as folding a deletion into a tree: it may use what
+    /// the store keeps back on a full disk.
+    fn put_from_reserve(&self, block: &Block) -> Result<Put, StoreError> {
+        self.put(block)
+    }
+
     /// Whether a sound copy is here, as far as the store knows without reading it.
     fn has(&self, id: &BlockId) -> Result<bool, StoreError>;
 

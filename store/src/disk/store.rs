@@ -195,7 +195,7 @@ impl HintStore for DiskStore {
 
 impl Inner {
     fn put_as(&self, block: &Block, class: Class) -> Result<Put, StoreError> {
-                let id = block.id();
+        let id = block.id();
         let _protected = self.protect(&id);
         let settled = self.catalog.read().settled;
         let found = self.find(&id)?;
@@ -203,7 +203,9 @@ impl Inner {
             return Ok(Put::Known);
         }
         let record = Record { subject: Subject::Block, id, payload: block.bytes().clone(), class };
-        self.admit(&record)?;
+        if class == Class::Data {
+            self.admit(&record)?;
+        }
         let mut writer = self.appender.writer(record.bytes())?;
         // Somebody may have been faster.
         let found = self.find_again(&id, found, settled);

@@ -52,6 +52,10 @@ impl<S: BlockStore> BlockStore for FaultyStore<S> {
         self.faults.strike(Call::Put).around(None, || self.inner.put(block))
     }
 
+    fn put_from_reserve(&self, block: &Block) -> Result<Put, StoreError> {
+        self.faults.strike(Call::Put).around(None, || self.inner.put_from_reserve(block))
+    }
+
     fn has(&self, id: &BlockId) -> Result<bool, StoreError> {
         self.faults.strike(Call::Has).around(None, || self.inner.has(id))
     }
