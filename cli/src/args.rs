@@ -132,10 +132,10 @@ pub(crate) struct MountArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UmountArgs {
     /// What to unmount
-    #[arg(required_unless_present = "all")]
-    pub(crate) mount_point: Option<PathBuf>,
+    #[arg(value_name = "MOUNTPOINT", required_unless_present = "all")]
+    pub(crate) place: Option<PathBuf>,
     /// Unmount everything of this node
-    #[arg(long, conflicts_with = "mount_point")]
+    #[arg(long, conflicts_with = "place")]
     pub(crate) all: bool,
 }
 
@@ -423,6 +423,18 @@ mod tests {
         for line in [["cairn", "--volume", "x", "status"], ["cairn", "status", "--volume", "x"]] {
             let parsed = Cli::try_parse_from(line).expect("valid");
             assert_eq!(parsed.common.settings.volume, Some("x".into()));
+        }
+    }
+
+    #[test]
+    fn no_argument_has_the_name_of_a_setting() {
+        // clap keeps both under one name, and only finds out when the command runs.
+        let command = Cli::command();
+        let settings: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
+        for below in command.get_subcommands() {
+            for arg in below.get_arguments() {
+                assert!(!settings.contains(arg.get_id()), "{} of {}", arg.get_id(), below.get_name());
+            }
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn mount(session: &mut Session, args: MountArgs) -> Outcome<()> {
 
 /// Unmounts one mount or all of them; a node that isn't running has none.
 pub(super) fn umount(session: &mut Session, args: UmountArgs) -> Outcome<()> {
-    let mount_point = args.mount_point.as_deref().map(absolute).transpose()?;
+    let mount_point = args.place.as_deref().map(absolute).transpose()?;
     match (session.running_node()?, &mount_point) {
         (Some(node), _) => {
             let Nothing {} = node.call(Route::Umount, &UmountOrder { mount_point })?;

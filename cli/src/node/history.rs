@@ -118,10 +118,22 @@ pub(crate) fn restore(node: &Node, question: RestoreQuestion) -> Outcome<Restore
 pub(crate) fn undo(node: &Node, question: VolumeQuestion) -> Outcome<Restored> {
     let open = node.existing_volume(&question.volume)?;
     let now = open.volume.flush()?.ok_or_else(nothing_to_undo)?;
-    let heads = open.volume.history()?;
-    let from = heads.iter().rfind(|head| head.root.id != now.root.id).cloned().ok_or_else(nothing_to_undo)?;
+    let from = last_that_differs(&open.volume, &now)?.ok_or_else(nothing_to_undo)?;
     let place = Place { volume_name: question.volume, open, path: b"/".to_vec(), snapshot: None };
     bring_back(node, &place, &from, b"/", b"/")
+}
+
+/// The newest state that differs from this one in more than access times, which reading moves.
+fn last_that_differs(volume: &Volume, now: &Head) -> Outcome<Option<Head>> {
+    let reader = volume.reader();
+    let root = read_root(now, reader)?;
+    for head in volume.history()?.into_iter().rev().filter(|head| head.root.id != now.root.id) {
+        let changes = Changes::between(&mut reader.nodes(ask()), &read_root(&head, reader)?, &root)?;
+        if !compare::by_path(&changes, b"/").is_empty() {
+            return Ok(Some(head));
+        }
+    }
+    Ok(None)
 }
 
 fn nothing_to_undo() -> Failure {

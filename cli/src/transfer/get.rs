@@ -104,12 +104,13 @@ impl Drop for TargetDir<'_> {
 }
 
 /// A file of which several names are being copied: the first is the file, the rest are links to it once it is whole.
-#[derive(Default)]
-struct Linked {
-    /// The file under its final name, when it is there.
-    file: Option<PathBuf>,
-    /// Names that came before it was.
-    waiting: Vec<PathBuf>,
+enum Linked<'v> {
+    /// It isn't there yet; these names wait for it, each with a share of its directory.
+    Waiting(Vec<(Arc<TargetDir<'v>>, PathBuf)>),
+    /// It is there, under this name.
+    There(PathBuf),
+    /// It couldn't be copied, and was named.
+    Failed,
 }
 
 /// The walker's state.
@@ -117,7 +118,7 @@ struct Walk<'j, 'a> {
     volume: &'a dyn Operations,
     tally: &'a Tally<'a>,
     jobs: &'j Jobs<FileJob<'a>>,
-    links: HashMap<Ino, Arc<Mutex<Linked>>>,
+    links: HashMap<Ino, Arc<Mutex<Linked<'a>>>>,
 }
 
 /// A directory of the volume, to be copied into one of the disk.
@@ -193,7 +194,7 @@ impl<'a> Walk<'_, 'a> {
             if let Some(linked) = self.links.get(&source.ino()) {
                 return self.further_link(&linked.clone(), target, name);
             }
-            let linked = Arc::<Mutex<Linked>>::default();
+            let linked = Arc::new(Mutex::new(Linked::Waiting(Vec::new())));
             self.links.insert(source.ino(), linked.clone());
             links = Some(linked);
         }
@@ -202,12 +203,12 @@ impl<'a> Walk<'_, 'a> {
         if self.jobs.give(job) { Ok(()) } else { Err(Failure::new(Kind::Interrupted, "the copy was stopped")) }
     }
 
-    fn further_link(&self, linked: &Mutex<Linked>, target: &TargetDir<'a>, name: &Path) -> Outcome<()> {
+    fn further_link(&self, linked: &Mutex<Linked<'a>>, target: &Arc<TargetDir<'a>>, name: &Path) -> Outcome<()> {
         let path = target.path.join(name);
-        let mut linked = linked.lock().unwrap_or_else(PoisonError::into_inner);
-        match &linked.file {
-            Some(file) => link_over(file, &path)?,
-            None => linked.waiting.push(path),
+        match &mut *linked.lock().unwrap_or_else(PoisonError::into_inner) {
+            Linked::There(file) => link_over(file, &path)?,
+            Linked::Waiting(waiting) => waiting.push((target.clone(), path)),
+            Linked::Failed => return Err(not_whole()),
         }
         self.tally.other_done();
         Ok(())
@@ -243,7 +244,7 @@ struct FileJob<'v> {
     source: Found<'v>,
     target: Arc<TargetDir<'v>>,
     name: PathBuf,
-    links: Option<Arc<Mutex<Linked>>>,
+    links: Option<Arc<Mutex<Linked<'v>>>>,
 }
 
 /// A handle that is released when it is dropped.
@@ -257,12 +258,28 @@ impl Drop for Opened<'_> {
 
 impl FileJob<'_> {
     fn run(self, tally: &Tally<'_>) -> Outcome<()> {
-        match self.copy(tally) {
+        let copied = self.copy(tally);
+        let links = self.settle_links(copied.is_ok(), tally);
+        let named = match copied {
             Err(failure) if failure.kind != Kind::Interrupted => {
                 tally.trouble(self.target.path.join(&self.name).as_path(), failure)
             }
             copied => copied,
-        }
+        };
+        named.and(links)
+    }
+
+    /// Makes the names that waited for this file, or names them as failed.
+    fn settle_links(&self, is_whole: bool, tally: &Tally<'_>) -> Outcome<()> {
+        let Some(links) = &self.links else { return Ok(()) };
+        let file = self.target.path.join(&self.name);
+        let settled = if is_whole { Linked::There(file.clone()) } else { Linked::Failed };
+        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let Linked::Waiting(waiting) = std::mem::replace(&mut *links, settled) else { return Ok(()) };
+        waiting.iter().try_for_each(|(_, path)| {
+            let linked = if is_whole { link_over(&file, path) } else { Err(not_whole()) };
+            linked.or_else(|failure| tally.trouble(path.as_path(), failure))
+        })
     }
 
     fn copy(&self, tally: &Tally<'_>) -> Outcome<()> {
@@ -277,19 +294,12 @@ impl FileJob<'_> {
             Ok(set_attributes(&file, &self.source.attr)?)
         })?;
         tally.file_done();
-        self.give_waiting_names()
-    }
-
-    fn give_waiting_names(&self) -> Outcome<()> {
-        let Some(links) = &self.links else { return Ok(()) };
-        let mut linked = links.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = self.target.path.join(&self.name);
-        for path in std::mem::take(&mut linked.waiting) {
-            link_over(&file, &path)?;
-        }
-        linked.file = Some(file);
         Ok(())
     }
+}
+
+fn not_whole() -> Failure {
+    Failure::new(Kind::Io, "the file that this is another name of could not be copied")
 }
 
 /// Copies the data between the holes.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::home::{Home, assert_refused};
+use crate::home::{Home, assert_refused, noise};
 
 #[test]
 fn a_path_is_brought_back_and_undo_takes_that_back() {
@@ -68,8 +68,7 @@ fn gc_gives_space_back_and_keeps_what_snapshots_need() {
     home.write("keep", vec![7; 1 << 20]);
     home.say(&["put", "keep", "/keep"]);
     home.say(&["snapshot", "s"]);
-    let random: Vec<u8> = (0..4u64 << 20).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
-    home.write("drop", random);
+    home.write("drop", noise(4 << 20));
     home.say(&["put", "drop", "/drop"]);
     home.say(&["put", "keep", "/drop"]);
     let dry = &home.json(&["gc", "--dry-run"])[0];
@@ -83,7 +82,7 @@ fn gc_gives_space_back_and_keeps_what_snapshots_need() {
 #[test]
 fn damage_is_found_and_named_and_nothing_wrong_is_printed() {
     let home = Home::new();
-    let bytes: Vec<u8> = (0..3u64 << 20).map(|i| (i.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 48) as u8).collect();
+    let bytes = noise(3 << 20);
     home.write("large", &bytes);
     home.write("small", "small");
     home.say(&["put", "large", "small", "/"]);
