@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::catalog::{Catalog, Change, Position, Queued};
 use super::record::Location;
@@ -32,12 +32,26 @@ pub(crate) struct Nudge {
     pub(crate) queued: usize,
 }
 
+/// The right to sync, rotate and fail over, given back when it is dropped.
+struct Turn<'a> {
+    of: &'a Appender,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.of.turn.lock() = false;
+        self.of.turned.notify_all();
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Appender {
     log: Arc<Log>,
     catalog: Arc<RwLock<Catalog>>,
-    turn: Mutex<()>,
+    /// Whether somebody has the turn.
+    turn: Mutex<bool>,
+    turned: Condvar,
     writer: Mutex<Writer>,
     /// The last record that was appended, and the last that is durable.
     appended: AtomicU64,
@@ -51,7 +65,8 @@ impl Appender {
         Self {
             log,
             catalog,
-            turn: Mutex::new(()),
+            turn: Mutex::new(false),
+            turned: Condvar::new(),
             writer: Mutex::new(writer),
             appended: AtomicU64::new(seq),
             synced: AtomicU64::new(seq),
@@ -101,14 +116,34 @@ impl Appender {
         if self.synced.load(Ordering::Acquire) >= target {
             return Ok(());
         }
-        let turn = self.turn.lock();
-        if self.synced.load(Ordering::Acquire) >= target {
-            return Ok(());
+        match self.take_turn(target) {
+            Some(turn) => self.sync_in_turn(&turn),
+            None => Ok(()),
         }
-        self.sync_in_turn(&turn)
     }
 
-    fn sync_in_turn(&self, turn: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+    /// Waits for the turn, or until a record is durable without it. All waiters wake at once: one after the other each
+    /// would pay for being scheduled.
+    fn take_turn(&self, target: u64) -> Option<Turn<'_>> {
+        let mut is_taken = self.turn.lock();
+        loop {
+            if self.synced.load(Ordering::Acquire) >= target {
+                return None;
+            }
+            if !*is_taken {
+                *is_taken = true;
+                return Some(Turn { of: self });
+            }
+            self.turned.wait(&mut is_taken);
+        }
+    }
+
+    /// Waits for the turn, whatever is durable by then.
+    fn turn(&self) -> Turn<'_> {
+        self.take_turn(u64::MAX).expect("no record has this number")
+    }
+
+    fn sync_in_turn(&self, turn: &Turn<'_>) -> Result<(), StoreError> {
         let pending = {
             let mut writer = self.writer.lock();
             writer.check_writable()?;
@@ -134,7 +169,7 @@ impl Appender {
         }
     }
 
-    fn fail_over(&self, _turn: &MutexGuard<'_, ()>, writer: &mut Writer, error: &StoreError) -> Result<(), StoreError> {
+    fn fail_over(&self, _turn: &Turn<'_>, writer: &mut Writer, error: &StoreError) -> Result<(), StoreError> {
         tracing::error!(%error, "the log cannot go on in its segment");
         self.failed_syncs.fetch_add(1, Ordering::Relaxed);
         let moved = writer.fail_over(&self.log)?;
@@ -150,7 +185,7 @@ impl Appender {
     /// Goes on in a new segment if a record of this size asks for it. The old one is synced before the new one is
     /// used, so that only the last segment of a log can have holes that were never durable.
     pub(crate) fn rotate(&self, bytes: u64) -> Result<(), StoreError> {
-        let turn = self.turn.lock();
+        let turn = self.turn();
         // Most of it without the writer, which others may use meanwhile.
         self.sync_in_turn(&turn)?;
         let mut writer = self.writer.lock();
@@ -178,7 +213,7 @@ impl Appender {
 
     /// Runs something while nothing is appended or synced and everything is durable.
     pub(crate) fn paused<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let turn = self.turn.lock();
+        let turn = self.turn();
         loop {
             self.sync_in_turn(&turn)?;
             let _writer = self.writer.lock();
