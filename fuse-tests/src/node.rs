@@ -39,6 +39,8 @@ pub struct Setup {
     pub user: Option<u32>,
     /// More of the environment: every value of the configuration can be set there.
     pub environment: Vec<(String, String)>,
+    /// Mount close to the root instead of at `~/Cairn`: a socket's path has at most 107 bytes.
+    pub short_path: bool,
     /// A home to use instead of an empty one: it is copied.
     pub home: Option<PathBuf>,
     /// How long the test may take before the watchdog ends the node; the scale of the run decides otherwise.
@@ -81,7 +83,7 @@ impl Node {
 
     /// Where files are seen.
     pub fn mount(&self) -> PathBuf {
-        self.home().join("Cairn")
+        if self.setup.short_path { self.scratch.path().join("m") } else { self.home().join("Cairn") }
     }
 
     /// The node's HOME: everything it keeps lies below.
@@ -261,6 +263,9 @@ impl Node {
         if self.setup.user.is_none() && command::is_root() {
             // The tests of permissions come as other users.
             command.env("CAIRN_ALLOW_OTHER", "true");
+        }
+        if self.setup.short_path {
+            command.env("CAIRN_MOUNT_POINT", self.mount());
         }
         command.envs(self.setup.environment.iter().map(|(k, v)| (k, v)));
     }

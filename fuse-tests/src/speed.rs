@@ -120,7 +120,7 @@ impl Bench {
             for (turn, name) in names.iter().enumerate() {
                 File::create(name)?.write_all(&bytes[turn..turn + PAGE])?;
             }
-            rustix::fs::syncfs(File::open(&folder)?).map_err(io::Error::from)
+            File::open(&folder)?.sync_all()
         })?;
         self.note("create 4 KiB", "/s", f64::from(count), took);
         drop_caches();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
 
-use super::{History, Model, Note, folder};
+use super::{History, Model, Note, Step, folder};
 use crate::tree::Tree;
 
 /// What a crash left, in steps.
@@ -25,29 +25,37 @@ impl History {
     pub fn judge(&mut self, kept_before: &mut Vec<usize>) -> Result<Verdict, String> {
         kept_before.resize(self.diaries.len(), 0);
         let mut verdict = Verdict::default();
-        let mut ranges = Vec::new();
+        let (mut ranges, mut torn) = (Vec::new(), Vec::new());
         for (worker, kept) in kept_before.iter().enumerate() {
-            ranges.push(self.states_seen(worker, *kept)?);
+            let state = self.states_seen(worker, *kept)?;
+            ranges.push(state.steps);
+            torn.push(state.begun);
         }
         self.check_promises(&ranges, kept_before, &mut verdict)?;
         self.check_prefix(&ranges)?;
-        for (worker, range) in ranges.iter().enumerate() {
+        for ((worker, range), begun) in ranges.iter().enumerate().zip(torn) {
             verdict.begun += self.diaries[worker].notes.len() - kept_before[worker];
             verdict.kept += range.end() - kept_before[worker];
             let notes = &mut self.diaries[worker].notes;
             notes.truncate(*range.end());
+            // What a write began goes on as a shorter write.
+            notes.extend(begun.map(|step| Note {
+                step,
+                started: self.clock.fetch_add(1, Ordering::SeqCst),
+                ended: None,
+            }));
             // A call that was cut off and whose change is there counts as ended by the crash.
             if let Some(cut_off) = notes.last_mut().filter(|note| note.ended.is_none()) {
                 cut_off.ended = Some(self.clock.fetch_add(1, Ordering::SeqCst));
             }
-            kept_before[worker] = *range.end();
+            kept_before[worker] = notes.len();
         }
         Ok(verdict)
     }
 
     /// The numbers of steps after which a worker's directory looked as it does now. Steps that change nothing,
     /// or back and forth, make several numbers right: the lowest and the highest of them.
-    fn states_seen(&self, worker: usize, from: usize) -> Result<RangeInclusive<usize>, String> {
+    fn states_seen(&self, worker: usize, from: usize) -> Result<State, String> {
         let place = folder(&self.root, worker);
         let seen = Tree::of(&place).map_err(|e| format!("{} can't be read: {e}", place.display()))?;
         let notes = &self.diaries[worker].notes;
@@ -63,7 +71,10 @@ impl History {
             }
             nearest = nearest.min((differing, steps));
         }
-        range.ok_or_else(|| explain(worker, &seen, notes, nearest.1))
+        match range {
+            Some(steps) => Ok(State { steps, begun: None }),
+            None => begun_write(&seen, notes, nearest.1).ok_or_else(|| explain(worker, &seen, notes, nearest.1)),
+        }
     }
 
     fn check_promises(
@@ -110,6 +121,26 @@ impl History {
         }
         Ok(())
     }
+}
+
+/// The state a directory was found in.
+struct State {
+    steps: RangeInclusive<usize>,
+    /// The part of the next step that is there as well.
+    begun: Option<Step>,
+}
+
+/// The kernel cuts a write into several requests, at the borders of pages. Each of them is there or isn't, and that is all
+/// that is promised of a call: the first of them may be the last thing that is there.
+fn begun_write(seen: &Tree, notes: &[Note], steps: usize) -> Option<State> {
+    let before = Model::after(notes[..steps].iter().map(|note| &note.step));
+    let parts = notes.get(steps)?.step.parts(&before);
+    let begun = parts.into_iter().find(|part| {
+        let mut model = before.clone();
+        model.apply(part);
+        model.tree() == *seen
+    })?;
+    Some(State { steps: steps..=steps, begun: Some(begun) })
 }
 
 /// How many steps of a worker had ended at `moment`.
@@ -180,9 +211,7 @@ mod tests {
         // As if two more steps had ended, and an fsync after them.
         let notes = &mut history.diaries[0].notes;
         let moment = history.clock.load(std::sync::atomic::Ordering::SeqCst);
-        for (i, step) in
-            [super::super::Step::Create { path: "lost".into() }, super::super::Step::Sync].into_iter().enumerate()
-        {
+        for (i, step) in [Step::Create { path: "lost".into() }, Step::Sync].into_iter().enumerate() {
             notes.push(Note { step, started: moment + 2 * i as u64, ended: Some(moment + 2 * i as u64 + 1) });
         }
         let complaint = history.judge(&mut Vec::new()).expect_err("a promised file is missing");

@@ -54,7 +54,7 @@ impl History {
         for worker in 0..workers {
             std::fs::create_dir_all(folder(root, worker))?;
         }
-        rustix::fs::syncfs(std::fs::File::open(root)?)?;
+        std::fs::File::open(root)?.sync_all()?;
         Ok(History {
             root: root.to_path_buf(),
             diaries: vec![Diary::default(); workers],

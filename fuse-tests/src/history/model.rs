@@ -137,6 +137,13 @@ impl Model {
         file.digest = digest_of(&file.bytes);
     }
 
+    pub(super) fn size(&self, path: &str) -> u64 {
+        match self.names.get(path) {
+            Some(Named::File(index)) => self.files[*index].bytes.len() as u64,
+            _ => 0,
+        }
+    }
+
     pub(super) fn names(&self) -> usize {
         self.names.len()
     }

@@ -8,7 +8,9 @@ use std::path::Path;
 use super::Model;
 use crate::Random;
 
-/// Writes stay below what the kernel may split into several requests: a step is there or it isn't.
+/// Where the kernel may cut a write.
+const PAGE: u64 = 4096;
+/// Enough for several chunks of the smallest kind.
 const WRITE_BYTES_MAX: u64 = 96 << 10;
 /// Files stay small enough that a model of them is cheap.
 const FILE_BYTES_MAX: u64 = 512 << 10;
@@ -79,7 +81,7 @@ pub enum Step {
     Fsync {
         path: String,
     },
-    /// The same, asked of the whole filesystem.
+    /// The same, asked of the worker's folder. The kernel passes no `syncfs` on to FUSE filesystems.
     Sync,
 }
 
@@ -148,6 +150,24 @@ impl Step {
         })
     }
 
+    /// The beginnings of a write that end where a page does.
+    pub(super) fn parts(&self, model: &Model) -> Vec<Step> {
+        let lens = |offset: u64, len: u64| {
+            (offset / PAGE + 1..).map(move |page| page * PAGE - offset).take_while(move |part| *part < len)
+        };
+        match self {
+            Step::Write { path, offset, len, seed } => {
+                let part = |len| Step::Write { path: path.clone(), offset: *offset, len, seed: *seed };
+                lens(*offset, *len).map(part).collect()
+            }
+            Step::Append { path, len, seed } => {
+                let part = |len| Step::Append { path: path.clone(), len, seed: *seed };
+                lens(model.size(path), *len).map(part).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Whether everything that ended before this step started must be there once it has succeeded.
     pub(super) fn keeps(&self) -> bool {
         matches!(self, Step::Fsync { .. } | Step::Sync)
@@ -187,7 +207,7 @@ impl Step {
             Step::MakeFolder { path } => std::fs::create_dir(at(path))?,
             Step::RemoveFolder { path } => std::fs::remove_dir(at(path))?,
             Step::Fsync { path } => File::open(at(path))?.sync_all()?,
-            Step::Sync => rustix::fs::syncfs(File::open(root)?)?,
+            Step::Sync => File::open(root)?.sync_all()?,
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ fn a_wrong_passphrase_opens_nothing_and_breaks_nothing() {
     let (right, wrong) = (passphrase_file(&node, "right", "correct horse"), passphrase_file(&node, "wrong", "battery"));
     node.say(&["key", "passphrase", "set", "--new-passphrase-file", &right]);
     node.down();
-    assert_refused(&node.ask(&["status", "--passphrase-file", &wrong]), DENIED, &["passphrase"]);
+    assert_refused(&node.ask(&["ls", "--passphrase-file", &wrong]), DENIED, &["passphrase"]);
     assert_refused(&node.ask(&["ls"]), DENIED, &["passphrase"]);
     node.say(&["ls", "--passphrase-file", &right]);
     assert_eq!(node.say(&["cat", "/f"]), "kept");
@@ -188,18 +188,18 @@ fn a_full_disk_reaches_the_program_and_passes() {
     std::fs::create_dir(&disk).expect("mkdir");
     // Lies in our scratch, which unmounts everything below it.
     command::succeed(
-        command::command(&node.outside(), "mount").args(["-t", "tmpfs", "-o", "size=300m", "tmpfs"]).arg(&disk),
+        command::command(&node.outside(), "mount").args(["-t", "tmpfs", "-o", "size=900m", "tmpfs"]).arg(&disk),
     );
     let data = disk.join("data").display().to_string();
     let mut small = Node::prepare(Setup { environment: vec![("CAIRN_DATA_DIR".into(), data)], ..Setup::default() });
     small.up();
     std::fs::write(small.mount().join("before"), b"kept").expect("write");
     let mut random = Random::new(4);
-    let refusal = (0..600).find_map(|i| {
+    let refusal = (0..1200).find_map(|i| {
         let path = small.mount().join(format!("f{i}"));
         std::fs::write(&path, random.bytes(1 << 20)).and_then(|()| std::fs::File::open(&path)?.sync_all()).err()
     });
-    assert_eq!(refusal.expect("600 MiB don't fit on 300").kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(refusal.expect("1200 MiB don't fit on 900").kind(), std::io::ErrorKind::StorageFull);
     assert_eq!(std::fs::read(small.mount().join("before")).expect("read"), b"kept");
     for entry in std::fs::read_dir(small.mount()).expect("list").flatten().skip(1) {
         std::fs::remove_file(entry.path()).expect("deleting works on a full disk");

@@ -70,6 +70,17 @@ macro_rules! injected {
     };
 }
 
+/// An fsync that succeeds in the end, or the last refusal.
+fn sync_within(file: &File, patience: Duration) -> std::io::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match file.sync_all() {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            outcome => return outcome,
+        }
+    }
+}
+
 #[test]
 fn a_failed_fsync_is_told_and_what_it_held_is_written_again() {
     promise!("A failed fsync is not forgotten");
@@ -89,11 +100,7 @@ fn a_failed_fsync_is_told_and_what_it_held_is_written_again() {
             let again = file.sync_all();
             assert!(first.is_err() || again.is_ok(), "{first:?}, then {again:?}");
         }
-        let last = (0..50).find_map(|_| {
-            std::thread::sleep(Duration::from_millis(100));
-            file.sync_all().ok()
-        });
-        if last.is_some() {
+        if sync_within(&file, Duration::from_secs(5)).is_ok() {
             // It said durable: then it is, even if nothing of the node's memory survives.
             node.kill();
             node.up();
@@ -128,7 +135,8 @@ fn a_full_disk_at_any_write_loses_nothing_confirmed() {
             let path = node.mount().join(format!("f{when}"));
             let _ = std::fs::write(&path, vec![when; 100_000]).and_then(|()| File::open(&path)?.sync_all());
         }
-        file.sync_all().unwrap_or_else(|e| panic!("write {when}: after the disk had room again: {e}\n{}", node.log()));
+        let again = sync_within(&file, Duration::from_secs(20));
+        again.unwrap_or_else(|e| panic!("write {when}: the disk has room again: {e}\n{}", node.log()));
     }
     node.kill();
     node.up();
@@ -172,6 +180,7 @@ fn a_node_that_stands_still_can_be_unmounted() {
     promise!("Unmounting always works");
     let mut node = Node::start();
     std::fs::write(node.mount().join("f"), b"x").expect("write");
+    command::shell(&node.mount(), "sync f");
     let pid = rustix::process::Pid::from_raw(node.pid() as i32).expect("a process");
     rustix::process::kill_process(pid, rustix::process::Signal::STOP).expect("our own process");
     let mut reader =
