@@ -24,6 +24,10 @@ mod transfer;
 
 use std::process::ExitCode;
 
+/// Gives memory back: with the C library's allocator a node that was busy on many threads stays at three times its size.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     commands::main(std::env::args_os().collect())
 }

@@ -188,13 +188,21 @@ impl Settings {
         Raw::collect(flags, environment, &places)?.parse(&places)
     }
 
-    /// The variables that hand the values that were typed or set to a node this process starts.
+    /// The variables that hand the values that were typed or set to a node this process starts. Paths are handed on as
+    /// they are meant here: the node works in another directory.
     pub(crate) fn overrides(&self) -> impl Iterator<Item = (String, OsString)> + '_ {
         self.shown
             .iter()
             // The passphrase goes through a pipe, not through a file's name that the node would read again.
             .filter(|value| value.origin != Origin::Default && value.key != "passphrase_file")
-            .map(|value| (value.variable.clone(), value.value.to_path().into_os_string()))
+            .map(|value| {
+                let meant = match value.key {
+                    "data_dir" => self.data_dir.clone(),
+                    "mount_point" => self.mount_point.clone(),
+                    _ => value.value.to_path(),
+                };
+                (value.variable.clone(), meant.into_os_string())
+            })
     }
 
     /// The log of a node that runs in the background.
@@ -210,6 +218,7 @@ impl Raw {
             .clone()
             .or_else(|| environment("CAIRN_CONFIG").map(PathBuf::from))
             .unwrap_or_else(|| places.config.join("config.toml"));
+        let config_file = std::path::absolute(&config_file).unwrap_or(config_file);
         let in_file = file::read(&config_file)?;
         let values = SETTINGS
             .iter()
@@ -355,6 +364,15 @@ mod tests {
         let flags = SettingFlags { workers: Some("0".into()), ..SettingFlags::default() };
         let error = Settings::find(&flags, &environment).expect_err("0 workers copy nothing");
         assert_eq!(error.to_string(), "--workers: `0` is not a number from 1 to 64");
+    }
+
+    #[test]
+    fn a_node_is_told_paths_that_hold_in_any_directory() {
+        let flags = SettingFlags { data_dir: Some("here".into()), ..SettingFlags::default() };
+        let settings = Settings::find(&flags, &environment).expect("valid");
+        let told: BTreeMap<_, _> = settings.overrides().collect();
+        assert!(Path::new(&told["CAIRN_DATA_DIR"]).is_absolute(), "{told:?}");
+        assert!(!told.contains_key("CAIRN_LOG"), "a default needs no telling");
     }
 
     #[test]

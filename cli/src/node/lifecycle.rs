@@ -4,7 +4,7 @@
 //! one, standard output one line that says `ready` or why not, standard error the log. The node leaves the command's
 //! session by itself; the command never waits on a socket that may not come.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
@@ -23,10 +23,12 @@ use crate::errors::{Failure, Kind, Outcome};
 
 /// A store that replays a long log after a crash may take this long; a node that is silent for longer is stuck.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long a node that somebody else is starting may take to listen.
-const OTHER_START_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two looks at whether it listens.
-const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a node that is coming or going may take to let others in.
+const OTHER_NODE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
+/// A log that has grown beyond this is put aside when a node starts; the one put aside before goes.
+const LOG_BYTES_MAX: u64 = 8 << 20;
 
 /// The one line on the node's standard output.
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,28 +50,22 @@ impl Announcement {
     }
 }
 
-/// Connects to the node of the settings, and starts it where it isn't running.
+/// Connects to the node of the settings, and starts it where it isn't running. A store that somebody else has is waited for:
+/// another command is starting a node, or one that was told to end is still writing.
 pub(crate) fn connect_or_start(settings: &Settings) -> Outcome<Client> {
     let data_dir = DataDir::at(&settings.data_dir);
-    match Client::connect(&data_dir.socket()) {
-        Err(ClientError::NotRunning) => {}
-        connected => return Ok(connected?),
-    }
-    match start(settings, &data_dir) {
-        // Somebody else was faster: their node is coming up.
-        Err(failure) if failure.kind == Kind::Busy => wait_for_other(&data_dir, failure),
-        Err(failure) => Err(failure),
-        Ok(()) => Ok(Client::connect(&data_dir.socket())?),
-    }
-}
-
-fn wait_for_other(data_dir: &DataDir, busy: Failure) -> Outcome<Client> {
-    let deadline = Instant::now() + OTHER_START_TIMEOUT;
+    let deadline = Instant::now() + OTHER_NODE_TIMEOUT;
     loop {
         match Client::connect(&data_dir.socket()) {
-            Err(ClientError::NotRunning) if Instant::now() < deadline => std::thread::sleep(RETRY_INTERVAL),
-            Err(ClientError::NotRunning) => return Err(busy),
+            Err(ClientError::NotRunning) => {}
             connected => return Ok(connected?),
+        }
+        match start(settings, &data_dir) {
+            Ok(()) => return Ok(Client::connect(&data_dir.socket())?),
+            Err(failure) if failure.kind == Kind::Busy && Instant::now() < deadline => {
+                std::thread::sleep(RETRY_INTERVAL)
+            }
+            Err(failure) => return Err(failure),
         }
     }
 }
@@ -77,12 +73,8 @@ fn wait_for_other(data_dir: &DataDir, busy: Failure) -> Outcome<Client> {
 fn start(settings: &Settings, data_dir: &DataDir) -> Outcome<()> {
     let passphrase = passphrase_for(settings, data_dir)?;
     let doing = |error: io::Error| Failure::from(error).while_("starting the node");
-    create_private_directory(&settings.state_dir)
-        .map_err(|error| Failure::from(error).while_(format!("making {}", settings.state_dir.display())))?;
-    let log =
-        OpenOptions::new().append(true).create(true).mode(0o600).open(settings.log_file()).map_err(|error| {
-            Failure::from(error).while_(format!("opening the log {}", settings.log_file().display()))
-        })?;
+    let log = open_log(settings)
+        .map_err(|error| Failure::from(error).while_(format!("opening the log {}", settings.log_file().display())))?;
     let mut child = Command::new(std::env::current_exe().map_err(doing)?)
         .arg("daemon")
         .arg("--config")
@@ -105,6 +97,15 @@ fn start(settings: &Settings, data_dir: &DataDir) -> Outcome<()> {
         Some(Err(_)) | None => Err(Failure::new(Kind::NotRunning, "the node didn't start")
             .hint(format!("its log says why: {}", settings.log_file().display()))),
     }
+}
+
+fn open_log(settings: &Settings) -> io::Result<File> {
+    create_private_directory(&settings.state_dir)?;
+    let path = settings.log_file();
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LOG_BYTES_MAX) {
+        std::fs::rename(&path, path.with_extension("log.old"))?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// The passphrase, where the key has one. A key that needs it and a command that can't ask is a clear failure here, before

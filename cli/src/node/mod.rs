@@ -62,6 +62,8 @@ pub(crate) fn run(
     let node = Arc::new(open::open(settings, passphrase, end)?);
     let served = serve(&node, settings, ended, on_ready);
     let closed = node.close();
+    // With its last owner the store closes; only then may the socket go, which others take for the end.
+    drop(node);
     DataDir::at(&settings.data_dir).socket().remove();
     tracing::info!("the node has ended");
     served.and(closed)
