@@ -60,7 +60,7 @@ impl Changes {
         }
         let root = match work.built.remove(&Ino::ROOT) {
             Some(root) => root,
-            None => self.new(Ino::ROOT).unwrap_or(&before.root).clone(),
+            None => before.root.clone(),
         };
         let links = work.link_edits(sink)?;
         let links = map_tree::edit(nodes, sink, &before.links, &links)?;
@@ -84,15 +84,25 @@ impl Work<'_> {
             edits.entry(place.parent).or_default().insert(place.name.clone(), change.new);
         }
         for (&ino, change) in &changes.inodes {
-            let Some(record) = change.new.as_ref().filter(|_| ino != Ino::ROOT) else { continue };
+            let Some(record) = &change.new else { continue };
+            if record.attr.kind == FileType::Directory {
+                // Even without a changed name: the tree in a directory's record is not to be relied on.
+                edits.entry(ino).or_default();
+            }
             for place in self.places(ino) {
                 let child = Child { ino, kind: record.attr.kind };
                 edits.entry(place.parent).or_default().entry(place.name.clone()).or_insert(Some(child));
             }
         }
-        edits.retain(|dir, _| !changes.removes(*dir));
+        edits.retain(|dir, _| self.is_directory_after(*dir));
         self.add_ancestors(&mut edits)?;
         Ok(edits)
+    }
+
+    /// Whether a directory with changed names is one afterwards, too: those of one that is gone went with it.
+    fn is_directory_after(&self, dir: Ino) -> bool {
+        let change = self.changes.inodes.get(&dir);
+        change.is_none_or(|change| change.new.as_ref().is_some_and(|record| record.attr.kind == FileType::Directory))
     }
 
     /// The places whose entries hold the record of an inode, or have to stop doing so because it is linked now.

@@ -68,7 +68,8 @@ pub struct Home {
 pub struct Changes {
     /// Names that lead elsewhere than before, or to nothing.
     pub names: BTreeMap<Place, NameChange>,
-    /// Inodes that differ, or that a changed name leads or led to. Of a directory, the content is the root of its tree.
+    /// Inodes that differ, or that a changed name leads or led to. What a directory holds is in the names; the content of its
+    /// new record only tells whether anything below it may differ.
     pub inodes: BTreeMap<Ino, InodeChange>,
     /// Where the inodes met are, root and linked ones excepted: among them every directory on the way to a change.
     pub homes: BTreeMap<Ino, Home>,

@@ -155,12 +155,18 @@ impl Step<'_> {
         homes.filter(leads_here).chain(named).next().cloned()
     }
 
-    /// A name of an inode of the link table that no side renamed. If that one is gone, another is left somewhere, and the
-    /// root directory is as good a place as any.
-    fn find_place(&self, ino: Ino, ancestor: &mut dyn Ancestor) -> Result<Place, MergeError> {
-        let place = ancestor.any_place(ino)?.ok_or(MergeError::Unsound { ino })?;
-        let parent = if self.names.slots.contains_key(&place) { Ino::ROOT } else { place.parent };
-        Ok(Place { parent, ..place })
+    /// A name of an inode of the link table that no side touched, with the directories on the way to it, which the merge now
+    /// has to know as well.
+    fn find_place(&mut self, ino: Ino, ancestor: &mut dyn Ancestor) -> Result<Place, MergeError> {
+        let slots = &self.names.slots;
+        let trail = ancestor.trail(ino, &mut |place| !slots.contains_key(place))?;
+        let trail = trail.ok_or(MergeError::Unsound { ino })?;
+        let places: Vec<Place> = trail.places().collect();
+        for (index, dir) in trail.dirs.into_iter().enumerate() {
+            let home = index.checked_sub(1).and_then(|above| places.get(above));
+            self.names.meet(dir, home);
+        }
+        places.last().cloned().ok_or(MergeError::Unsound { ino })
     }
 
     fn note(
@@ -182,9 +188,16 @@ impl Step<'_> {
         let Step { names, mut inodes, next_ino, .. } = self;
         let mut slots = names.slots;
         slots.retain(|_, slot| slot.old != slot.new);
-        let named: BTreeSet<Ino> =
-            slots.values().flat_map(|slot| [slot.old, slot.new]).flatten().map(|child| child.ino).collect();
-        inodes.retain(|ino, change| change.old != change.new || named.contains(ino));
+        for (dir, (record, _)) in names.passed {
+            let same = || InodeChange { old: Some(record.clone()), new: Some(record.clone()) };
+            inodes.entry(dir).or_insert_with(same);
+        }
+        let children = slots.values().flat_map(|slot| [slot.old, slot.new]).flatten().map(|child| child.ino);
+        let children: BTreeSet<Ino> = children.collect();
+        inodes.retain(|ino, change| {
+            let is_directory = change.new.as_ref().is_some_and(|record| record.attr.kind == FileType::Directory);
+            change.old != change.new || children.contains(ino) || is_directory
+        });
         let changes = Changes { names: slots, inodes, homes, linked_old, linked_new, next_ino };
         Merged { changes, conflicts: names.conflicts }
     }
@@ -221,6 +234,9 @@ impl Step<'_> {
             let is_gone = self.inodes.get(&ino).is_some_and(|change| change.new.is_none());
             let new = if is_gone || linked.contains(&ino) { None } else { self.new_home(ino) };
             homes.insert(ino, Home { old, new });
+        }
+        for (&dir, (_, home)) in &self.names.passed {
+            homes.entry(dir).or_insert_with(|| Home { old: home.clone(), new: home.clone() });
         }
         homes
     }

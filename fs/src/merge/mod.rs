@@ -21,6 +21,7 @@
 //!
 //! Merging is idempotent, and associative as long as nothing conflicts.
 
+mod ancestor;
 mod identity;
 mod inodes;
 mod names;
@@ -36,6 +37,7 @@ use cairn_block::{DeviceId, DirRoot, Ino, Record, Xattrs};
 use crate::changes::{Changes, Place};
 use crate::reader::ReadError;
 
+pub use ancestor::TreeAncestor;
 use names::Names;
 
 /// What one device did since the ancestor.
@@ -54,11 +56,28 @@ pub trait Ancestor {
     /// Whether a directory, whose tree in the ancestor is `root`, has an entry of this name there.
     fn is_taken(&mut self, dir: Ino, root: &DirRoot, name: &[u8]) -> Result<bool, ReadError>;
 
-    /// One of the names of an inode of the link table.
-    fn any_place(&mut self, ino: Ino) -> Result<Option<Place>, ReadError>;
+    /// The way to an inode with several names: to the first of its names that is `wanted`.
+    fn trail(&mut self, ino: Ino, wanted: &mut dyn FnMut(&Place) -> bool) -> Result<Option<Trail>, ReadError>;
 
     /// Extended attributes, of the ancestor or of a side.
     fn xattrs(&mut self, xattrs: &Xattrs) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
+}
+
+/// The way from the root directory to a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trail {
+    /// The directories, the root first, never empty.
+    pub dirs: Vec<Record>,
+    /// The name to follow in each.
+    pub names: Vec<Bytes>,
+}
+
+impl Trail {
+    /// The places on the way, the last one that of the inode.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        let steps = self.dirs.iter().zip(&self.names);
+        steps.map(|(dir, name)| Place { parent: dir.attr.ino, name: name.clone() })
+    }
 }
 
 /// Why there is no merge.

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cairn_block::{Content, FileType, Ino};
+use cairn_block::{Content, FileType, Ino, Record};
 
 use super::sibling::sibling_name;
 use super::{Ancestor, Conflict, Disagreement, MergeError, Side, View, record};
 use crate::changes::{Child, NameChange, Place};
 
-/// What the second side put under a name that the first side's keeps.
+/// What one side has under a name that the other side's keeps.
 pub(super) struct Loser {
     pub(super) place: Place,
     pub(super) child: Child,
+    pub(super) side: usize,
 }
 
 /// The namespace of the merge, as far as it differs from the ancestor's.
@@ -23,6 +24,8 @@ pub(super) struct Names<'a> {
     pub(super) dirs: BTreeMap<Ino, Place>,
     /// Directories whose move by the second side was undone.
     pub(super) undone: BTreeSet<Ino>,
+    /// Directories that no side came near and the merge did, with their places.
+    pub(super) passed: BTreeMap<Ino, (Record, Option<Place>)>,
     pub(super) conflicts: Vec<Conflict>,
 }
 
@@ -45,13 +48,47 @@ impl<'a> Names<'a> {
             losers: Vec::new(),
             dirs: BTreeMap::new(),
             undone: BTreeSet::new(),
+            passed: BTreeMap::new(),
             conflicts: Vec::new(),
         };
         let changed: BTreeSet<&Place> = sides.iter().flat_map(|side| side.changes.names.keys()).collect();
         for place in changed {
             names.settle(place);
         }
+        names.keep_linked();
         names
+    }
+
+    /// A file with several names of which each side removed others, so that none is left: neither deleted it. It keeps those
+    /// that the first side left it.
+    fn keep_linked(&mut self) {
+        let mut links: BTreeMap<Ino, i64> = BTreeMap::new();
+        for slot in self.slots.values() {
+            for (child, step) in [(slot.old, -1), (slot.new, 1)] {
+                let Some(child) = child else { continue };
+                *links.entry(child.ino).or_default() += step;
+            }
+        }
+        links.retain(|ino, delta| {
+            let old = self.views.iter().find_map(|view| view.changes().old(*ino));
+            let is_file = old.is_some_and(|old| old.attr.kind != FileType::Directory);
+            let left = old.map_or(0, |old| i64::from(old.attr.nlink)) + *delta;
+            is_file && left <= 0 && !self.views.iter().any(|view| view.removes(*ino))
+        });
+        let first = self.views[0].changes();
+        let mut losers = Vec::new();
+        for (place, slot) in &mut self.slots {
+            let Some(old) = slot.old.filter(|old| links.contains_key(&old.ino)) else { continue };
+            match slot.new {
+                _ if first.names.contains_key(place) => {}
+                None => slot.new = Some(old),
+                Some(_) => losers.push(Loser { place: place.clone(), child: old, side: 0 }),
+            }
+        }
+        self.losers.extend(losers);
+        for ino in links.into_keys() {
+            self.note(Disagreement::Deletion, None, None, [ino; 2]);
+        }
     }
 
     fn settle(&mut self, place: &Place) {
@@ -64,7 +101,7 @@ impl<'a> Names<'a> {
                 Some(child)
             }
             Decision::Clash([first, second]) => {
-                self.losers.push(Loser { place: place.clone(), child: second });
+                self.losers.push(Loser { place: place.clone(), child: second, side: 1 });
                 Some(first)
             }
         };
@@ -115,13 +152,14 @@ impl<'a> Names<'a> {
 
     /// Gives every loser a name beside the one it lost.
     pub(super) fn seat_losers(&mut self, ancestor: &mut dyn Ancestor) -> Result<(), MergeError> {
-        for Loser { place, child } in std::mem::take(&mut self.losers) {
+        for Loser { place, child, side } in std::mem::take(&mut self.losers) {
             let slot = self.slots.get(&place).copied().unwrap_or_default();
-            let inos = [slot.new.unwrap_or(child).ino, child.ino];
+            let mut inos = [slot.new.unwrap_or(child).ino; 2];
+            inos[side] = child.ino;
             if self.is_alike(inos) {
                 continue;
             }
-            let sibling = self.seat_beside(&place, child, 1, ancestor)?;
+            let sibling = self.seat_beside(&place, child, side, ancestor)?;
             let about = if slot.old.is_some() { Disagreement::Content } else { Disagreement::Name };
             self.note(about, Some(place), Some(sibling), inos);
         }
@@ -182,10 +220,19 @@ impl<'a> Names<'a> {
         if self.slots.contains_key(place) {
             return Ok(true);
         }
-        let record = self.views.iter().find_map(|view| view.changes().old(place.parent));
+        let passed = self.passed.get(&place.parent).map(|(record, _)| record);
+        let record = self.views.iter().find_map(|view| view.changes().old(place.parent)).or(passed);
         match record.map(|record| &record.content) {
             Some(Content::Dir(root)) => Ok(ancestor.is_taken(place.parent, root, &place.name)?),
             _ => Ok(false),
+        }
+    }
+
+    /// Takes note of a directory that no side came near, and where it is.
+    pub(super) fn meet(&mut self, dir: Record, home: Option<&Place>) {
+        let ino = dir.attr.ino;
+        if !self.views.iter().any(|view| view.changes().inodes.contains_key(&ino)) {
+            self.passed.insert(ino, (dir, home.cloned()));
         }
     }
 

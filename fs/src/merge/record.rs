@@ -78,10 +78,19 @@ pub(super) fn merge(
         btime: a.attr.btime,
     };
     Ok(MergedRecord {
-        record: Record { attr, content: source.content.clone(), xattrs },
+        record: Record { attr, content: content_of(base, source, b), xattrs },
         clashes_in_content: matches!(content, Choice::Clash),
         clashes_in_attributes: pick.clashed,
     })
+}
+
+/// The content of the chosen side. The tree of a directory only says that there are changes below: its names are merged one
+/// by one, and [`Changes::apply`](crate::changes::Changes::apply) makes the tree of the result.
+fn content_of(base: Option<&Record>, source: &Record, other: &Record) -> Content {
+    match (&source.content, base) {
+        (Content::Dir(_), Some(base)) if source.content == base.content => other.content.clone(),
+        _ => source.content.clone(),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
