@@ -444,7 +444,7 @@ mod tests {
             for arg in command.get_arguments() {
                 let name = arg.get_long().unwrap_or_default();
                 let takes_value = arg.get_action().takes_values();
-                let secret = ["passphrase", "password", "phrase", "key", "secret"].iter().any(|word| name == *word);
+                let secret = ["passphrase", "password", "phrase", "key", "secret"].contains(&name);
                 assert!(!(secret && takes_value), "--{name} of {} would put a secret into argv", command.get_name());
             }
             command.get_subcommands().for_each(walk);

@@ -54,7 +54,7 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
     data_dir.create()?;
     let keys = open_keys(&data_dir, passphrase)?;
     let options = DiskOptions { quota_bytes: settings.quota, ..DiskOptions::default() };
-    let store = DiskStore::open(&data_dir.store(), options)?;
+    let store = DiskStore::open(data_dir.store(), options)?;
     let names = VolumeNames::open(&data_dir.volumes_file(), &keys.master)?;
     Ok(Node {
         data_dir,

@@ -52,7 +52,7 @@ impl Node {
             (None, 0, true) if health.failed_syncs > 0 => "failing",
             (None, 0, true) => "healthy",
         };
-        let disk = rustix::fs::statvfs(&self.data_dir.store());
+        let disk = rustix::fs::statvfs(self.data_dir.store());
         StoreStatus {
             state: state.to_owned(),
             reasons,

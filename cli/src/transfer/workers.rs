@@ -40,10 +40,9 @@ pub(super) fn run<J: Send>(
         let jobs = Jobs(sender);
         let produced = produce(&jobs);
         drop(jobs);
-        let worked: Outcome<()> = workers
+        let worked = workers
             .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect();
+            .try_for_each(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         produced.and(worked)
     })
 }
