@@ -237,21 +237,28 @@ impl State {
     }
 }
 
-/// The node that a record describes.
+/// The node that a record describes, in memory of its own: as they are decoded, a key or a few inline bytes
+/// would keep a whole tree node alive.
 fn node_of(record: Record, key: Bytes) -> Node {
     use cairn_block::entry::{Content, Xattrs};
     let Record { attr, content, xattrs } = record;
+    let own = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
     let body = match content {
         Content::Dir(root) => Body::Dir(Box::new(Dir::new(root))),
-        Content::Symlink(target) => Body::Symlink(target),
+        Content::Symlink(target) => Body::Symlink(own(target)),
         Content::None => Body::Special,
+        Content::Inline(bytes) => {
+            Body::File(Box::new(File::new(Content::Inline(own(bytes)), attr.size, attr.allocated)))
+        }
         content => Body::File(Box::new(File::new(content, attr.size, attr.allocated))),
     };
     let xattrs = match xattrs {
-        Xattrs::Inline(list) => Attributes::Loaded(list),
+        Xattrs::Inline(list) => {
+            Attributes::Loaded(list.into_iter().map(|(name, value)| (own(name), own(value))).collect())
+        }
         Xattrs::Sealed(reference) => Attributes::Sealed(reference),
     };
-    Node { attr, xattrs, key, opens: 0, flushing: false, body }
+    Node { attr, xattrs, key: own(key), opens: 0, flushing: false, body }
 }
 
 /// The error for bytes that verified as a block but are no valid entry.
