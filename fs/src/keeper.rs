@@ -1,9 +1,10 @@
 //! The volume's own thread: writes the journal, folds it into trees, thins heads, gives memory back.
 //!
 //! It sleeps until something changes. Then it looks in steps until the volume is quiet again: the journal
-//! is written when enough has gathered or a second has passed, synced after five; a tree is made soon
-//! after a close or a sync, or when changes take much memory. A flush that took long makes the next one
-//! wait ten times as long, so that flushing never takes more than a tenth of the time.
+//! is written when enough has gathered or a second has passed, synced after five; a tree is made once a tenth
+//! of a second goes by without a close or a sync, every two seconds, or when changes take much memory. A flush
+//! that took long makes the next one wait ten times as long, so that flushing never takes more than a tenth
+//! of the time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -104,7 +105,7 @@ impl Keeper {
         }
         self.woken = std::mem::take(&mut signals.wake);
         if std::mem::take(&mut signals.settled) {
-            self.settled_at.get_or_insert_with(Instant::now);
+            self.settled_at = Some(Instant::now());
         }
         !signals.closing
     }
