@@ -44,12 +44,10 @@ fn report_text(report: &CheckReport) -> String {
         (findings, 0) => format!("{findings} things are wrong"),
         (findings, repaired) => format!("{findings} things were wrong, {repaired} of them are mended"),
     };
+    let read = if report.bytes > 0 { format!(", {} read and verified", size(report.bytes)) } else { String::new() };
     format!(
-        "{} volumes, {} files and directories, {} blocks ({}): {wrong}",
-        report.volumes,
-        report.entries,
-        report.blocks,
-        size(report.bytes)
+        "{} volumes, {} files and directories, {} blocks{read}: {wrong}",
+        report.volumes, report.entries, report.blocks
     )
 }
 

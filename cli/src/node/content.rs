@@ -62,7 +62,7 @@ pub(crate) fn get(node: &Node, question: GetQuestion, reporter: &Reporter) -> Ou
 pub(crate) fn list(node: &Node, question: ListQuestion, reporter: &Reporter) -> Outcome<Nothing> {
     let place = node.place(&question.target)?;
     let volume = place.open.door.as_ref();
-    let found = tree::expect(volume, &place.full_path())?;
+    let found = place.expect()?;
     if !found.is_directory() {
         let name = tree::names(&place.path).last().map(|name| name.to_vec()).unwrap_or_default();
         reporter.item(&entry(volume, name, &found)?)?;
@@ -133,7 +133,7 @@ pub(crate) fn cat(
         Err(failure) => return refuse(started, failure),
     };
     let volume = place.open.door.as_ref();
-    let found = match readable(volume, &place) {
+    let found = match readable(&place) {
         Ok(found) => found,
         Err(failure) => return refuse(started, failure),
     };
@@ -171,8 +171,8 @@ fn refuse(started: oneshot::Sender<Outcome<()>>, failure: Failure) -> Outcome<()
 }
 
 /// The regular file at a place, through symbolic links.
-fn readable<'v>(volume: &'v dyn Operations, place: &Place) -> Outcome<Found<'v>> {
-    let found = tree::expect_followed(volume, &place.full_path())?;
+fn readable(place: &Place) -> Outcome<Found<'_>> {
+    let found = place.expect_followed()?;
     match found.attr.kind {
         FileType::Regular => Ok(found),
         kind => Err(Failure::new(Kind::Refused, format!("{} is a {}", shown(&place.path), kind_word(kind)))

@@ -7,7 +7,7 @@ use super::open::{Node, OpenVolume};
 use crate::control::routes::Target;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::{Name, shown};
-use crate::transfer::tree;
+use crate::transfer::tree::{self, Found};
 use cairn_block::Head;
 use cairn_fs::snapshots::SNAPSHOTS_NAME;
 
@@ -24,6 +24,27 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// What is there; the failure names it as it was typed.
+    pub(super) fn expect(&self) -> Outcome<Found<'_>> {
+        self.found(tree::find(self.open.door.as_ref(), &self.full_path())?)
+    }
+
+    /// The same, and where that is a symbolic link, what it leads to.
+    pub(super) fn expect_followed(&self) -> Outcome<Found<'_>> {
+        self.found(tree::find_followed(self.open.door.as_ref(), &self.full_path())?)
+    }
+
+    fn found<'v>(&self, found: Option<Found<'v>>) -> Outcome<Found<'v>> {
+        found.ok_or_else(|| match &self.snapshot {
+            None => tree::nothing_at(&self.path),
+            Some(snapshot) => {
+                let message = format!("there was no {} in the snapshot {}", shown(&self.path), history::name(snapshot));
+                Failure::new(Kind::NotFound, message)
+                    .hint("`cairn history PATH` lists the snapshots in which a path changed")
+            }
+        })
+    }
+
     /// From the root of the volume, with the way into the snapshot where it is in one.
     pub(super) fn full_path(&self) -> Vec<u8> {
         match &self.snapshot {

@@ -132,12 +132,13 @@ pub(crate) fn expect<'v>(volume: &'v dyn Operations, path: &[u8]) -> Outcome<Fou
     find(volume, path)?.ok_or_else(|| nothing_at(path))
 }
 
-/// The same, and where that is a symbolic link, to what it leads to.
-pub(crate) fn expect_followed<'v>(volume: &'v dyn Operations, path: &[u8]) -> Outcome<Found<'v>> {
-    walk(volume, path, LastLink::Followed)?.ok_or_else(|| nothing_at(path))
+/// Follows `path`, through a symbolic link at the end as well.
+pub(crate) fn find_followed<'v>(volume: &'v dyn Operations, path: &[u8]) -> Outcome<Option<Found<'v>>> {
+    walk(volume, path, LastLink::Followed)
 }
 
-fn nothing_at(path: &[u8]) -> Failure {
+/// What a path that leads nowhere is told.
+pub(crate) fn nothing_at(path: &[u8]) -> Failure {
     Failure::new(Kind::NotFound, format!("there is no {} in the volume", text::shown(path)))
         .hint("`cairn ls` lists what is there; PATH@SNAPSHOT looks into the past")
 }
