@@ -11,6 +11,7 @@
 pub mod changes;
 pub mod collect;
 mod commit;
+pub mod diff;
 pub mod error;
 mod fetch;
 mod flush;
@@ -31,7 +32,9 @@ mod state;
 mod sweep;
 pub mod thinning;
 pub mod tree;
+pub mod verify;
 mod volume;
+pub mod why;
 
 pub use error::FsError;
 pub use flush::read_root;

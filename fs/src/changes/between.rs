@@ -6,16 +6,12 @@
 //! cancel out name by name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_block::{
-    DirKey, DirRoot, Entry, EntryError, FileNode, FileType, Ino, MapNode, Nodes, Record, Ref, TreeError, VolumeRoot,
-    map_tree,
-};
+use cairn_block::{DirKey, DirRoot, Entry, EntryError, FileType, Ino, Nodes, Record, TreeError, VolumeRoot, map_tree};
 
 use super::{Changes, Child, Place};
-use crate::reader::ReadError;
+use crate::reader::{Lifted, ReadError};
 use crate::tree::{compact, dir_root};
 
 /// What changes may take in memory. Two states further apart than this, some two million changed files, are not compared in
@@ -57,21 +53,6 @@ impl From<EntryError> for ChangesError {
     }
 }
 
-/// Nodes whose errors have room for what a comparison can find.
-struct Lifted<'n, N>(&'n mut N);
-
-impl<N: Nodes<Error = ReadError>> Nodes for Lifted<'_, N> {
-    type Error = ChangesError;
-
-    fn map(&mut self, reference: &Ref, level: u8) -> Result<Arc<MapNode>, ChangesError> {
-        Ok(self.0.map(reference, level)?)
-    }
-
-    fn file(&mut self, reference: &Ref, level: u8) -> Result<Arc<FileNode>, ChangesError> {
-        Ok(self.0.file(reference, level)?)
-    }
-}
-
 impl Changes {
     /// What leads from one state of a volume to another.
     pub fn between<N>(nodes: &mut N, before: &VolumeRoot, after: &VolumeRoot) -> Result<Changes, ChangesError>
@@ -91,7 +72,7 @@ impl Changes {
     where
         N: Nodes<Error = ReadError>,
     {
-        let nodes = &mut Lifted(nodes);
+        let nodes = &mut Lifted::new(nodes);
         let mut comparison = Comparison { bytes_max, ..Comparison::default() };
         comparison.links(nodes, before, after)?;
         comparison.root(&before.root, &after.root);

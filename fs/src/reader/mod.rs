@@ -24,7 +24,7 @@ use cairn_block::{FileNode, Kind, MapNode, Ref, Xattrs, open};
 use cairn_store::{Ask, BlockStore, Priority};
 pub use error::{Flaw, ReadError};
 use flight::{Flights, Seat};
-pub use nodes::{Patience, ReaderNodes};
+pub use nodes::{Lifted, Patience, ReaderNodes};
 
 /// Decoded nodes kept by default: the upper levels of large volumes and the directories in use.
 pub const NODES_BYTES_MAX: usize = 32 << 20;

@@ -1,9 +1,10 @@
 //! The reader as the tree algorithms know it.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cairn_block::{FileNode, MapNode, Nodes, Ref};
+use cairn_block::{FileNode, MapNode, Nodes, Ref, TreeError};
 use cairn_store::{Ask, Priority};
 
 use super::{ReadError, TreeReader};
@@ -67,5 +68,31 @@ impl Nodes for ReaderNodes<'_> {
                 .filter(|node| node.level() == level)
                 .ok_or(ReadError::WouldWait { id: reference.id }),
         }
+    }
+}
+
+/// Nodes whose errors become others, so that a visitor can stop a walk for reasons of its own.
+#[derive(Debug)]
+pub struct Lifted<'n, N, E> {
+    nodes: &'n mut N,
+    error: PhantomData<E>,
+}
+
+impl<'n, N, E> Lifted<'n, N, E> {
+    /// The same nodes.
+    pub fn new(nodes: &'n mut N) -> Self {
+        Self { nodes, error: PhantomData }
+    }
+}
+
+impl<N: Nodes, E: From<N::Error> + From<TreeError>> Nodes for Lifted<'_, N, E> {
+    type Error = E;
+
+    fn map(&mut self, reference: &Ref, level: u8) -> Result<Arc<MapNode>, E> {
+        Ok(self.nodes.map(reference, level)?)
+    }
+
+    fn file(&mut self, reference: &Ref, level: u8) -> Result<Arc<FileNode>, E> {
+        Ok(self.nodes.file(reference, level)?)
     }
 }

@@ -1,0 +1,477 @@
+//! Checking trees: whether all that a head refers to is there, can be read and agrees with itself.
+//!
+//! [`Checker::head`] walks one head. Damage does not end it: what is lost is named by path, and the rest is looked at. What
+//! heads share is looked at once, so that checking a hundred of them costs little more than one. Two depths:
+//! - [`Scope::Whole`] also counts: links against names, inode numbers used twice, sizes against extents. It goes through
+//!   every name, including those that an earlier head had.
+//! - [`Scope::New`] looks at what no head before had.
+//!
+//! By default a chunk is taken to be there if the store says so; with `data` every one is read and opened.
+
+mod finding;
+mod memory;
+mod probe;
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cairn_block::{
+    Content, Descend, DirKey, DirRoot, Entry, FileRoot, FileType, Ino, Kind, NameKey, Record, Ref, VolumeRoot, Xattrs,
+    file_tree, map_tree,
+};
+use cairn_store::{Ask, Priority, StoreError};
+
+use crate::reader::{Patience, ReadError, TreeReader};
+use crate::tree::dir_root;
+
+pub use finding::{Finding, Problem};
+use memory::Inodes;
+pub(crate) use memory::Seen;
+use probe::{Halt, Probe};
+
+/// Things looked at between two reports of progress.
+const REPORT_EVERY: u64 = 256;
+
+/// How to check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Read and open every chunk, instead of asking the store whether it is there.
+    pub data: bool,
+    /// How long one block may take.
+    pub block_timeout: Duration,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { data: false, block_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// How much of a head to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every name, with all that is counted over them.
+    Whole,
+    /// What no head before had.
+    New,
+}
+
+/// What was looked at so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Files, directories and the rest, once for each name.
+    pub entries: u64,
+    /// Blocks, each once.
+    pub blocks: u64,
+    /// Of those, the ones that were read and opened.
+    pub blocks_opened: u64,
+    /// Bytes of the chunks, each once, before compression.
+    pub bytes: u64,
+    /// Things that are wrong.
+    pub findings: u64,
+}
+
+/// What a check tells while it runs.
+#[derive(Debug)]
+pub enum Event {
+    /// Something is wrong.
+    Finding(Finding),
+    /// So much was looked at.
+    Progress(Counts),
+}
+
+/// Why a check ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// Whoever watched it had enough.
+    #[error("the check was stopped")]
+    Stopped,
+    /// The store failed, so nothing can be said about the rest.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A check of one or more heads of a volume.
+pub struct Checker<'a> {
+    reader: &'a TreeReader,
+    names: &'a NameKey,
+    options: CheckOptions,
+    watch: &'a mut dyn FnMut(Event) -> ControlFlow<()>,
+    seen: Seen,
+    counts: Counts,
+    looked_at: u64,
+}
+
+/// A directory that waits to be looked at.
+struct Waiting {
+    path: Bytes,
+    ino: Ino,
+    nlink: u32,
+    root: DirRoot,
+}
+
+/// One head under check.
+struct Tree<'r> {
+    root: &'r VolumeRoot,
+    /// Counted in a whole check.
+    inodes: Option<Inodes>,
+    /// Something could not be read: what was counted is not all.
+    is_partial: bool,
+    waiting: Vec<Waiting>,
+}
+
+impl<'a> Checker<'a> {
+    /// A check that reads through `reader` and tells `watch`, which can stop it.
+    pub fn new(
+        reader: &'a TreeReader,
+        names: &'a NameKey,
+        options: CheckOptions,
+        watch: &'a mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Self {
+        Self { reader, names, options, watch, seen: Seen::default(), counts: Counts::default(), looked_at: 0 }
+    }
+
+    /// What was looked at so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Checks the tree of a head, by its sealed root.
+    pub fn head(&mut self, root: &Ref, scope: Scope) -> Result<(), CheckError> {
+        if !self.seen.insert(&root.id) && scope == Scope::New {
+            return Ok(());
+        }
+        self.counts.blocks += 1;
+        let payload = self.reader.payload(root, Kind::Root, self.ask());
+        match payload.and_then(|payload| Ok(VolumeRoot::decode(&payload)?)) {
+            Ok(root) => self.volume_root(&root, scope),
+            Err(error) => self.found(&Bytes::new(), None, Problem::Node(lost(error)?)),
+        }
+    }
+
+    /// Checks a tree whose root is in memory.
+    pub fn volume_root(&mut self, root: &VolumeRoot, scope: Scope) -> Result<(), CheckError> {
+        let inodes = (scope == Scope::Whole).then(Inodes::default);
+        let mut tree = Tree { root, inodes, is_partial: false, waiting: Vec::new() };
+        self.inode(&mut tree, Bytes::from_static(b"/"), &root.root)?;
+        self.directories(&mut tree)?;
+        self.links(&mut tree)?;
+        self.tell(Event::Progress(self.counts))
+    }
+
+    /// Checks what is at and below one inode of a tree: the blocks, not the counts.
+    pub fn record(&mut self, root: &VolumeRoot, path: Bytes, record: &Record) -> Result<(), CheckError> {
+        let mut tree = Tree { root, inodes: None, is_partial: false, waiting: Vec::new() };
+        self.inode(&mut tree, path, record)?;
+        self.directories(&mut tree)
+    }
+
+    fn directories(&mut self, tree: &mut Tree<'_>) -> Result<(), CheckError> {
+        while let Some(dir) = tree.waiting.pop() {
+            self.directory(tree, &dir)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, tree: &mut Tree<'_>, dir: &Waiting) -> Result<(), CheckError> {
+        let probe = Probe::new(self.reader, self.patience());
+        let mut subdirs = 0;
+        let mut is_whole = true;
+        let walked = map_tree::walk(&mut &probe, &dir.root, |visit| match visit {
+            map_tree::Visit::Node { reference, level } => {
+                let descend = self.map_node(&probe, tree, reference, level, (&dir.path, dir.ino))?;
+                is_whole &= descend == Descend::Yes;
+                Ok(descend)
+            }
+            map_tree::Visit::Entry { key, value } => {
+                subdirs += u64::from(self.entry(tree, &dir.path, key, &value)? == Some(FileType::Directory));
+                Ok(Descend::Yes)
+            }
+        });
+        self.walked(tree, walked, (&dir.path, dir.ino))?;
+        let counted = 2 + subdirs;
+        if is_whole && tree.inodes.is_some() && !tree.is_partial && counted != u64::from(dir.nlink) {
+            let problem = Problem::LinkCount { recorded: dir.nlink, counted };
+            self.found(&dir.path, Some(dir.ino), problem)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a node before the walk does: whether it can be read, and whether it has to be.
+    fn map_node(
+        &mut self,
+        probe: &Probe<'_>,
+        tree: &mut Tree<'_>,
+        reference: &Ref,
+        level: u8,
+        (path, ino): (&Bytes, Ino),
+    ) -> Result<Descend, CheckError> {
+        let is_new = self.seen.insert(&reference.id);
+        if !is_new && tree.inodes.is_none() {
+            return Ok(Descend::No);
+        }
+        self.block(is_new, u64::from(is_new), reference)?;
+        match probe.map(reference, level) {
+            Ok(()) => Ok(Descend::Yes),
+            Err(error) => {
+                tree.is_partial = true;
+                self.found(path, Some(ino), Problem::Node(lost(error)?))?;
+                Ok(Descend::No)
+            }
+        }
+    }
+
+    /// Looks at an entry of a directory. Its kind, if it has one.
+    fn entry(
+        &mut self,
+        tree: &mut Tree<'_>,
+        dir: &Bytes,
+        key: Bytes,
+        value: &Bytes,
+    ) -> Result<Option<FileType>, CheckError> {
+        let key = DirKey::from_encoded(key).and_then(|key| key.verify(self.names).map(|()| key));
+        let key = match key {
+            Ok(key) => key,
+            Err(error) => return self.found(dir, None, Problem::Entry(error)).map(|()| None),
+        };
+        let path = below(dir, key.name());
+        match Entry::decode(value) {
+            Ok(Entry::Own(record)) => {
+                let kind = record.attr.kind;
+                self.inode(tree, path, &record)?;
+                Ok(Some(kind))
+            }
+            Ok(Entry::Link { ino, kind }) => {
+                self.look(1)?;
+                self.counts.entries += 1;
+                if let Some(inodes) = &mut tree.inodes {
+                    *inodes.links.entry(ino).or_default() += 1;
+                }
+                self.link(tree, &path, ino)?;
+                Ok(Some(kind))
+            }
+            Err(error) => self.found(&path, None, Problem::Entry(error)).map(|()| None),
+        }
+    }
+
+    /// Looks for the inode that a link leads to; what it holds is checked with the link table.
+    fn link(&mut self, tree: &mut Tree<'_>, path: &Bytes, ino: Ino) -> Result<(), CheckError> {
+        let mut nodes = self.reader.patient_nodes(self.patience());
+        match map_tree::get(&mut nodes, &tree.root.links, &VolumeRoot::link_key(ino)) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => self.found(path, Some(ino), Problem::LinkToNothing),
+            // Named once, where the table is walked.
+            Err(error) => lost(error).map(drop),
+        }
+    }
+
+    fn inode(&mut self, tree: &mut Tree<'_>, path: Bytes, record: &Record) -> Result<(), CheckError> {
+        let ino = record.attr.ino;
+        self.look(1)?;
+        self.counts.entries += 1;
+        self.number(tree, &path, ino)?;
+        if let Xattrs::Sealed(reference) = &record.xattrs {
+            self.xattrs(&path, ino, reference)?;
+        }
+        match &record.content {
+            Content::File(root) => self.file(tree, &path, record, root),
+            Content::Dir(_) => {
+                let root = dir_root(record).clone();
+                tree.waiting.push(Waiting { path, ino, nlink: record.attr.nlink, root });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn number(&mut self, tree: &mut Tree<'_>, path: &Bytes, ino: Ino) -> Result<(), CheckError> {
+        let next_ino = tree.root.next_ino;
+        if ino.get() >= next_ino {
+            self.found(path, Some(ino), Problem::NeverGivenOut { next_ino })?;
+        }
+        let is_new = tree.inodes.as_mut().is_none_or(|inodes| inodes.numbers.insert(ino));
+        if is_new { Ok(()) } else { self.found(path, Some(ino), Problem::TwoPlaces) }
+    }
+
+    fn xattrs(&mut self, path: &Bytes, ino: Ino, reference: &Ref) -> Result<(), CheckError> {
+        if !self.seen.insert(&reference.id) {
+            return Ok(());
+        }
+        self.block(true, 1, reference)?;
+        match self.reader.xattrs(reference, self.ask()) {
+            Ok(_) => Ok(()),
+            Err(error) => self.found(path, Some(ino), Problem::Xattrs(lost(error)?)),
+        }
+    }
+
+    fn file(&mut self, tree: &mut Tree<'_>, path: &Bytes, record: &Record, root: &FileRoot) -> Result<(), CheckError> {
+        let ino = record.attr.ino;
+        let probe = Probe::new(self.reader, self.patience());
+        let mut is_root = true;
+        let walked = file_tree::walk(&mut &probe, root, |visit| match visit {
+            file_tree::Visit::Node { reference, level } => {
+                let is_new = self.seen.insert(&reference.id);
+                if !is_new && !is_root {
+                    return Ok(Descend::No);
+                }
+                self.block(is_new, u64::from(is_new), reference)?;
+                match probe.file(reference, level) {
+                    Ok(node) if is_root => {
+                        is_root = false;
+                        self.sizes(path, record, node.file_bytes(), node.allocated())?;
+                        Ok(if is_new { Descend::Yes } else { Descend::No })
+                    }
+                    Ok(_) => Ok(Descend::Yes),
+                    Err(error) => {
+                        tree.is_partial = true;
+                        self.found(path, Some(ino), Problem::Node(lost(error)?))?;
+                        Ok(Descend::No)
+                    }
+                }
+            }
+            file_tree::Visit::Extent { extent, .. } => {
+                if let file_tree::Extent::Chunk { chunk, .. } = extent {
+                    self.chunk(path, ino, &chunk)?;
+                }
+                Ok(Descend::Yes)
+            }
+        });
+        self.walked(tree, walked, (path, ino))
+    }
+
+    /// Holds what the record of a file says of its size against its extents, which may end before the file does.
+    fn sizes(&mut self, path: &Bytes, record: &Record, extents: u64, counted: u64) -> Result<(), CheckError> {
+        let (ino, size, recorded) = (record.attr.ino, record.attr.size, record.attr.allocated);
+        if extents > size {
+            self.found(path, Some(ino), Problem::Size { size, extents })?;
+        }
+        if counted != recorded {
+            self.found(path, Some(ino), Problem::Allocated { recorded, counted })?;
+        }
+        Ok(())
+    }
+
+    fn chunk(&mut self, path: &Bytes, ino: Ino, chunk: &Ref) -> Result<(), CheckError> {
+        if !self.seen.insert(&chunk.id) {
+            return Ok(());
+        }
+        self.block(true, u64::from(self.options.data), chunk)?;
+        let result = if self.options.data {
+            self.reader.chunk(chunk, self.ask()).map(drop)
+        } else {
+            self.reader
+                .store()
+                .has(&chunk.id)
+                .map_err(ReadError::from)
+                .and_then(|is_here| if is_here { Ok(()) } else { Err(ReadError::Missing { id: chunk.id }) })
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.found(path, Some(ino), Problem::Chunk(lost(error)?)),
+        }
+    }
+
+    /// Looks at the linked inodes, and whether they have as many names as they say.
+    fn links(&mut self, tree: &mut Tree<'_>) -> Result<(), CheckError> {
+        let probe = Probe::new(self.reader, self.patience());
+        let nowhere = Bytes::new();
+        let links = tree.root.links.clone();
+        let walked = map_tree::walk(&mut &probe, &links, |visit| match visit {
+            map_tree::Visit::Node { reference, level } => {
+                Ok(self.map_node(&probe, tree, reference, level, (&nowhere, Ino::ROOT))?)
+            }
+            map_tree::Visit::Entry { value, .. } => {
+                match Record::decode(&value) {
+                    Ok(record) => self.linked(tree, &record)?,
+                    Err(error) => self.found(&nowhere, None, Problem::Entry(error))?,
+                }
+                Ok(Descend::Yes)
+            }
+        });
+        self.walked(tree, walked, (&nowhere, Ino::ROOT))
+    }
+
+    fn linked(&mut self, tree: &mut Tree<'_>, record: &Record) -> Result<(), CheckError> {
+        let (ino, recorded) = (record.attr.ino, record.attr.nlink);
+        let path = Bytes::new();
+        self.inode(tree, path.clone(), record)?;
+        self.counts.entries -= 1;
+        let Some(inodes) = tree.inodes.as_ref().filter(|_| !tree.is_partial) else { return Ok(()) };
+        match inodes.links.get(&ino).copied().unwrap_or_default() {
+            0 => self.found(&path, Some(ino), Problem::NoName),
+            counted if counted != u64::from(recorded) => {
+                self.found(&path, Some(ino), Problem::LinkCount { recorded, counted })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of a walk. A tree that contradicts itself is a finding, and what follows in it was not looked at.
+    fn walked(
+        &mut self,
+        tree: &mut Tree<'_>,
+        result: Result<(), Halt>,
+        (path, ino): (&Bytes, Ino),
+    ) -> Result<(), CheckError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(Halt::Check(error)) => Err(error),
+            Err(Halt::Read(error)) => {
+                tree.is_partial = true;
+                self.found(path, Some(ino), Problem::Node(lost(error)?))
+            }
+        }
+    }
+
+    fn block(&mut self, is_new: bool, opened: u64, reference: &Ref) -> Result<(), CheckError> {
+        if is_new {
+            self.counts.blocks += 1;
+            self.counts.blocks_opened += opened;
+            self.counts.bytes += u64::from(reference.len);
+        }
+        self.look(1)
+    }
+
+    fn look(&mut self, count: u64) -> Result<(), CheckError> {
+        self.looked_at += count;
+        if self.looked_at >= REPORT_EVERY {
+            self.looked_at = 0;
+            return self.tell(Event::Progress(self.counts));
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, path: &Bytes, ino: Option<Ino>, problem: Problem) -> Result<(), CheckError> {
+        self.counts.findings += 1;
+        self.tell(Event::Finding(Finding { path: path.clone(), ino, problem }))
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), CheckError> {
+        match (self.watch)(event) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(CheckError::Stopped),
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Each(Priority::Background, self.options.block_timeout)
+    }
+
+    fn ask(&self) -> Ask {
+        Ask::background(self.options.block_timeout)
+    }
+}
+
+/// What a read that failed says of the block; or, if it says nothing, why the check can't go on.
+fn lost(error: ReadError) -> Result<ReadError, CheckError> {
+    match error {
+        ReadError::Store(error) => Err(error.into()),
+        error => Ok(error),
+    }
+}
+
+fn below(dir: &[u8], name: &[u8]) -> Bytes {
+    [dir.strip_suffix(b"/").unwrap_or(dir), b"/", name].concat().into()
+}
