@@ -1,5 +1,7 @@
 //! What a volume answers: the port's operations, carried out on the state and the reader.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use cairn_block::entry::Attr;
 use cairn_block::file_tree::{self, Extent};
@@ -167,10 +169,15 @@ impl Operations for Volume {
             return Err(FsError::Invalid);
         }
         let pieces = self.pieces_of(wait, source.ino, plan)?;
-        // The refs are in nobody's tree until they are placed: a collection must not begin in between.
-        let _still = self.journal.lock();
-        self.claim(source.ino, &pieces)?;
-        self.grow(wait, |state| state.place_pieces(target.ino, target.offset, pieces.clone(), kill_priv, now()))?;
+        if self.full.load(Ordering::Relaxed) {
+            return Err(FsError::NoSpace);
+        }
+        let blocks = pieces.iter().filter_map(|piece| match &piece.source {
+            Source::Stored { chunk, .. } => Some(chunk.id),
+            _ => None,
+        });
+        let place = |state: &mut State| state.place_pieces(target.ino, target.offset, pieces.clone(), kill_priv, now());
+        self.adopt(wait, source.ino, blocks, place)?;
         Ok(copied)
     }
 
@@ -271,18 +278,6 @@ impl Volume {
             at += part.len();
         }
         Ok(None)
-    }
-
-    /// Makes sure that the blocks of pieces are there, and stay.
-    pub(crate) fn claim(&self, ino: Ino, pieces: &[Piece]) -> Result<(), FsError> {
-        for piece in pieces {
-            if let Source::Stored { chunk, .. } = &piece.source
-                && !self.store.claim(&chunk.id)?
-            {
-                return Err(FsError::Missing { id: chunk.id, ino });
-            }
-        }
-        Ok(())
     }
 
     /// A plan as pieces that another file can hold.

@@ -10,12 +10,13 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use cairn_block::entry::{Attr, Content, Entry, Record, VolumeRoot, Xattrs};
-use cairn_block::{FileType, Ino, file_tree};
+use cairn_block::{BlockId, FileType, Ino, file_tree};
 use cairn_store::Ask;
 
 use crate::error::FsError;
 use crate::nodes::InodeNodes;
 use crate::ops::{Caller, Listing, NewNode, Operations, Wait};
+use crate::state::State;
 use crate::tree::{self, PathError};
 use crate::volume::{FLUSH_TIMEOUT, Volume, now};
 
@@ -223,15 +224,16 @@ impl Restore<'_> {
 
     fn content(&self, ino: Ino, record: &Record) -> Result<(), FsError> {
         let Attr { size, allocated, .. } = record.attr;
-        let _still = self.volume.journal.lock();
-        if let Content::File(root) = &record.content {
-            self.claim(ino, root)?;
-        }
-        self.volume.change(wait(), |state| state.adopt_content(ino, record.content.clone(), size, allocated))
+        let blocks = match &record.content {
+            Content::File(root) => self.blocks(ino, root)?,
+            _ => Vec::new(),
+        };
+        let adopt = |state: &mut State| state.adopt_content(ino, record.content.clone(), size, allocated);
+        self.volume.adopt(wait(), ino, blocks.into_iter(), adopt)
     }
 
-    /// The blocks of a file stay while nothing but this restore refers to them.
-    fn claim(&self, ino: Ino, root: &cairn_block::FileRoot) -> Result<(), FsError> {
+    /// All blocks of a file: nodes and chunks.
+    fn blocks(&self, ino: Ino, root: &cairn_block::FileRoot) -> Result<Vec<BlockId>, FsError> {
         let mut nodes = InodeNodes { reader: self.volume.reader(), ino, ask: ask() };
         let mut ids = Vec::new();
         file_tree::walk(&mut nodes, root, |visit| {
@@ -242,12 +244,7 @@ impl Restore<'_> {
             }
             Ok::<_, FsError>(cairn_block::Descend::Yes)
         })?;
-        for id in ids {
-            if !self.volume.store.claim(&id)? {
-                return Err(FsError::Missing { id, ino });
-            }
-        }
-        Ok(())
+        Ok(ids)
     }
 
     /// Makes the names of a directory those of a tree.

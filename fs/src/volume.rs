@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, VolumeRoot, Xattrs};
-use cairn_block::{DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys};
+use cairn_block::{BlockId, DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys};
 use cairn_store::{Ask, BlockStore, HeadStore, HintStore};
 use parking_lot::{Condvar, Mutex};
 
@@ -293,6 +293,28 @@ impl Volume {
         self.change(wait, op)
     }
 
+    /// Runs an operation that places refs which so far are only in the caller's hands: no collection begins between
+    /// their blocks being claimed and the state holding them.
+    pub(crate) fn adopt<R>(
+        &self,
+        wait: Wait,
+        ino: Ino,
+        blocks: impl Iterator<Item = BlockId>,
+        op: impl FnMut(&mut State) -> Step<R>,
+    ) -> Result<R, FsError> {
+        // Before the lock: what makes room needs it too.
+        self.wait_for_memory(wait)?;
+        let _still = self.journal.lock();
+        for id in blocks {
+            if !self.store.claim(&id)? {
+                return Err(FsError::Missing { id, ino });
+            }
+        }
+        let result = self.run(wait, op);
+        self.nudge();
+        result
+    }
+
     /// Runs an operation that changes something.
     pub(crate) fn change<R>(&self, wait: Wait, op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
         self.wait_for_memory(wait)?;
@@ -449,7 +471,7 @@ impl Volume {
         &self,
         replay: &mut journal::Replay,
         seq: u64,
-        id: &cairn_block::BlockId,
+        id: &BlockId,
     ) -> Result<bool, ReplayError> {
         let ask = Ask::now(FLUSH_TIMEOUT);
         let block = self.store.get(id, ask).map_err(FsError::from)?;

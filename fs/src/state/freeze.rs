@@ -125,6 +125,7 @@ impl State {
                     dir.flushing = None;
                 }
                 (Body::File(file), Some((content, allocated))) => {
+                    node.attr.allocated = allocated;
                     land_file(file, was, content, allocated);
                 }
                 _ => {}
