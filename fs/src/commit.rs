@@ -130,11 +130,11 @@ fn cut_run(run: &Run, data: &[u8], fixed: bool, whole: bool, grows: bool) -> (Ve
         return cells.partition(full);
     }
     if data.len() < CDC_BYTES_MIN && !whole {
-        return (Vec::new(), vec![0..data.len()]);
+        return (Vec::new(), std::iter::once(0..data.len()).collect());
     }
     let chunks = cut_stream(data, !grows);
     let end = chunks.last().map_or(0, |chunk| chunk.end);
-    let rest = if end < data.len() { vec![end..data.len()] } else { Vec::new() };
+    let rest = (end < data.len()).then_some(end..data.len()).into_iter().collect();
     (chunks, rest)
 }
 

@@ -204,8 +204,8 @@ impl Account<'_> {
 
     /// Tells of one name: where what it leads to came from, and whether what it led to only left.
     fn name(&mut self, place: &Place, change: NameChange, from: Option<&Place>, has_left: bool) {
-        let old = change.old.filter(|_| !has_left).map(|child| (child.ino, self.changes.old(child.ino)));
-        let new = change.new.map(|child| (child.ino, self.changes.new(child.ino)));
+        let old = change.old.filter(|_| !has_left).map(|child| (child.ino, self.changes.record_before(child.ino)));
+        let new = change.new.map(|child| (child.ino, self.changes.record_after(child.ino)));
         let [old_facts, new_facts] = [&old, &new].map(|side| side.and_then(|(_, record)| record.map(facts)));
         let state = if new.is_some() { State::After } else { State::Before };
         let what = match (from, old, new) {
@@ -219,7 +219,7 @@ impl Account<'_> {
             (_, None, None) => return,
         };
         let old = match (&what, new) {
-            (What::Renamed { .. }, Some((ino, _))) => self.changes.old(ino).map(facts),
+            (What::Renamed { .. }, Some((ino, _))) => self.changes.record_before(ino).map(facts),
             _ => old_facts,
         };
         self.told.push(Change { path: self.path(place, state), what, old, new: new_facts });
@@ -249,13 +249,14 @@ impl Account<'_> {
 
     fn modified(&mut self, path: Bytes, ino: Ino) {
         let (data, meta) = self.difference(ino);
-        let [old, new] = [self.changes.old(ino), self.changes.new(ino)].map(|record| record.map(facts));
+        let [old, new] =
+            [self.changes.record_before(ino), self.changes.record_after(ino)].map(|record| record.map(facts));
         self.told.push(Change { path, what: What::Modified { data, meta }, old, new });
     }
 
     /// Whether an inode holds something else, and whether its attributes differ.
     fn difference(&self, ino: Ino) -> (bool, bool) {
-        match (self.changes.old(ino), self.changes.new(ino)) {
+        match (self.changes.record_before(ino), self.changes.record_after(ino)) {
             (Some(old), Some(new)) => difference(old, new),
             _ => (false, false),
         }

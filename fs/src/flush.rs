@@ -130,6 +130,7 @@ impl Volume {
         let mut journal = self.journal.lock();
         let (cut, mut frozen) = {
             let mut state = self.state.lock();
+            state.touch_accessed();
             (state.cut(), state.freeze())
         };
         let written = self.write_cut(&mut journal, cut, Purpose::Flush, |stored| {

@@ -252,7 +252,9 @@ impl Folder<'_> {
             let cuts: Vec<Range<usize>> = if file.fixed {
                 let cells = cut_fixed(at, data.len() as u64);
                 let cells = cells.map(|cell| (cell.start - at) as usize..(cell.end - at) as usize);
-                let whole = |cell: &Range<usize>| last || cell.end < data.len() || read % FIXED_CHUNK_BYTES as u64 == 0;
+                let whole = |cell: &Range<usize>| {
+                    last || cell.end < data.len() || read.is_multiple_of(FIXED_CHUNK_BYTES as u64)
+                };
                 cells.filter(whole).collect()
             } else {
                 cut_stream(&data, last)

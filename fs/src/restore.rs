@@ -74,7 +74,8 @@ impl Volume {
             PathError::NotDirectory => FsError::NotDirectory,
             PathError::Read(error) => error,
         })?;
-        let mut restore = Restore { volume: self, root, links: HashMap::new(), pending: Vec::new(), done: Restored::default(), tell };
+        let mut restore =
+            Restore { volume: self, root, links: HashMap::new(), pending: Vec::new(), done: Restored::default(), tell };
         let names: Vec<&[u8]> = tree::components(target).collect();
         match (entry, names.split_last()) {
             (None, None) => restore.fill(Ino::ROOT, &root.root)?,

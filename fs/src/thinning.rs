@@ -62,7 +62,7 @@ impl Tier {
     fn of(age_secs: i64) -> Tier {
         match age_secs {
             ..HOUR_SECS => Tier::Minute,
-            ..DAY_SECS => Tier::Hour,
+            HOUR_SECS..DAY_SECS => Tier::Hour,
             age if age < MONTH_DAYS * DAY_SECS => Tier::Day,
             age if age < YEAR_DAYS * DAY_SECS => Tier::Week,
             _ => Tier::Month,

@@ -467,12 +467,7 @@ impl Volume {
         Ok(usable)
     }
 
-    fn replay_delta(
-        &self,
-        replay: &mut journal::Replay,
-        seq: u64,
-        id: &BlockId,
-    ) -> Result<bool, ReplayError> {
+    fn replay_delta(&self, replay: &mut journal::Replay, seq: u64, id: &BlockId) -> Result<bool, ReplayError> {
         let ask = Ask::now(FLUSH_TIMEOUT);
         let block = self.store.get(id, ask).map_err(FsError::from)?;
         let block = block.ok_or(FsError::Missing { id: *id, ino: Ino::ROOT })?;

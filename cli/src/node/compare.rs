@@ -22,8 +22,8 @@ pub(super) fn by_path(changes: &Changes, prefix: &[u8]) -> Vec<Change> {
         let size = |record: Option<&Record>| {
             record.filter(|record| record.attr.kind != FileType::Directory).map(|record| record.attr.size)
         };
-        let before = change.old.and_then(|child| size(changes.old(child.ino)));
-        let after = change.new.and_then(|child| size(changes.new(child.ino)));
+        let before = change.old.and_then(|child| size(changes.record_before(child.ino)));
+        let after = change.new.and_then(|child| size(changes.record_after(child.ino)));
         let (word, side) = match (change.old, change.new) {
             (None, _) => ("added", Side::After),
             (Some(_), None) => ("removed", Side::Before),

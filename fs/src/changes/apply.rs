@@ -35,6 +35,9 @@ impl<E> From<E> for ApplyError<E> {
     }
 }
 
+/// A key of the link table, and what it is to lead to; `None` removes it.
+type LinkEdit = ([u8; 8], Option<Bytes>);
+
 /// What a name is to lead to; `None` removes it.
 type Edits = BTreeMap<Bytes, Option<Child>>;
 
@@ -176,8 +179,8 @@ impl Work<'_> {
         S: Sink<Error = E>,
         E: From<TreeError> + From<EntryError>,
     {
-        let old = if dir == Ino::ROOT { Some(root) } else { self.changes.old(dir) };
-        let new = self.changes.new(dir).or(old).ok_or(ApplyError::Incomplete { ino: dir })?;
+        let old = if dir == Ino::ROOT { Some(root) } else { self.changes.record_before(dir) };
+        let new = self.changes.record_after(dir).or(old).ok_or(ApplyError::Incomplete { ino: dir })?;
         let mut values = Vec::new();
         for (name, child) in edits.into_iter().flatten() {
             let key = DirKey::new(self.names, name).map_err(E::from)?;
@@ -205,12 +208,12 @@ impl Work<'_> {
         if let Some(record) = self.built.get(&ino) {
             return Ok(Entry::Own(record.clone()));
         }
-        let record = self.changes.new(ino).ok_or(ApplyError::Incomplete { ino })?;
+        let record = self.changes.record_after(ino).ok_or(ApplyError::Incomplete { ino })?;
         Ok(Entry::Own(sealed(sink, record)?))
     }
 
     /// What changes in the link table.
-    fn link_edits<S, E>(&self, sink: &mut S) -> Result<Vec<([u8; 8], Option<Bytes>)>, ApplyError<E>>
+    fn link_edits<S, E>(&self, sink: &mut S) -> Result<Vec<LinkEdit>, ApplyError<E>>
     where
         S: Sink<Error = E>,
         E: From<EntryError>,

@@ -90,13 +90,13 @@ impl Changes {
 
     /// What an inode was, if it was met.
     #[must_use]
-    pub fn old(&self, ino: Ino) -> Option<&Record> {
+    pub fn record_before(&self, ino: Ino) -> Option<&Record> {
         self.inodes.get(&ino)?.old.as_ref()
     }
 
     /// What an inode is now, if it was met.
     #[must_use]
-    pub fn new(&self, ino: Ino) -> Option<&Record> {
+    pub fn record_after(&self, ino: Ino) -> Option<&Record> {
         self.inodes.get(&ino)?.new.as_ref()
     }
 

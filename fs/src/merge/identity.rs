@@ -30,7 +30,7 @@ pub(super) fn align(sides: &mut [Side; 2], next_ino: &mut u64) {
 
 /// Whether both sides got a new inode from the same birth, as happens when one has merged the other before.
 fn is_same(first: &Side, second: &Side, ino: Ino) -> bool {
-    match (first.changes.new(ino), second.changes.new(ino)) {
+    match (first.changes.record_after(ino), second.changes.record_after(ino)) {
         (Some(a), Some(b)) => is_same_birth(a, b),
         _ => false,
     }
@@ -55,14 +55,14 @@ fn unify(first: &Changes, second: &Changes) -> BTreeMap<Ino, Ino> {
         let Some(ours) = first.names.get(&place).and_then(|change| change.new) else {
             continue;
         };
-        let (Some(a), Some(b)) = (first.new(ours.ino), second.new(theirs.ino)) else {
+        let (Some(a), Some(b)) = (first.record_after(ours.ino), second.record_after(theirs.ino)) else {
             continue;
         };
         let both_new = first.adds(ours.ino) && second.adds(theirs.ino);
         let same_already = ours.ino == theirs.ino && is_same_birth(a, b);
         // Two inodes of the second side never become one, nor does one become two.
         let is_free = !taken.contains(&ours.ino) && !numbers.contains_key(&theirs.ino);
-        let is_theirs_too = second.new(ours.ino).is_some_and(|other| is_same_birth(a, other));
+        let is_theirs_too = second.record_after(ours.ino).is_some_and(|other| is_same_birth(a, other));
         if !both_new || !is_free || !(same_already || (!is_theirs_too && can_be_one(a, b))) {
             continue;
         }

@@ -59,7 +59,7 @@ struct Step<'a> {
 impl Step<'_> {
     fn settle(&mut self, ino: Ino, ancestor: &mut dyn Ancestor) -> Result<(), MergeError> {
         let views = &self.names.views;
-        let old = views.iter().find_map(|view| view.changes().old(ino)).cloned();
+        let old = views.iter().find_map(|view| view.changes().record_before(ino)).cloned();
         let new = match self.link_count(ino, old.as_ref()) {
             Some(nlink) => {
                 let sides = [0, 1].map(|side: usize| match views[side].changes().inodes.get(&ino) {

@@ -70,7 +70,7 @@ impl<'a> Names<'a> {
             }
         }
         links.retain(|ino, delta| {
-            let old = self.views.iter().find_map(|view| view.changes().old(*ino));
+            let old = self.views.iter().find_map(|view| view.changes().record_before(*ino));
             let is_file = old.is_some_and(|old| old.attr.kind != FileType::Directory);
             let left = old.map_or(0, |old| i64::from(old.attr.nlink)) + *delta;
             is_file && left <= 0 && !self.views.iter().any(|view| view.removes(*ino))
@@ -168,7 +168,7 @@ impl<'a> Names<'a> {
 
     /// Whether the first side's version of one inode says all that the second side's of another does.
     fn is_alike(&self, inos: [Ino; 2]) -> bool {
-        let [first, second] = [0, 1].map(|side| self.views[side].changes().new(inos[side]));
+        let [first, second] = [0, 1].map(|side| self.views[side].changes().record_after(inos[side]));
         first.zip(second).is_some_and(|(first, second)| record::is_alike(first, second))
     }
 
@@ -221,7 +221,7 @@ impl<'a> Names<'a> {
             return Ok(true);
         }
         let passed = self.passed.get(&place.parent).map(|(record, _)| record);
-        let record = self.views.iter().find_map(|view| view.changes().old(place.parent)).or(passed);
+        let record = self.views.iter().find_map(|view| view.changes().record_before(place.parent)).or(passed);
         match record.map(|record| &record.content) {
             Some(Content::Dir(root)) => Ok(ancestor.is_taken(place.parent, root, &place.name)?),
             _ => Ok(false),
@@ -244,7 +244,7 @@ impl<'a> Names<'a> {
 
     /// Notes a conflict between what the first side has of `inos[0]` and the second of `inos[1]`.
     pub(super) fn note(&mut self, about: Disagreement, place: Option<Place>, sibling: Option<Place>, inos: [Ino; 2]) {
-        let old = |ino| self.views.iter().find_map(|view| view.changes().old(ino)).cloned();
+        let old = |ino| self.views.iter().find_map(|view| view.changes().record_before(ino)).cloned();
         let ancestor = old(inos[0]).or_else(|| old(inos[1]));
         let sides = [0, 1].map(|side: usize| {
             let change = self.views[side].changes().inodes.get(&inos[side]);

@@ -105,7 +105,13 @@ impl State {
     }
 
     /// Takes rights, times and extended attributes over from a record.
-    pub(crate) fn adopt_attributes(&mut self, ino: Ino, was: &Attr, list: Vec<(Bytes, Bytes)>, now: Timestamp) -> Step<()> {
+    pub(crate) fn adopt_attributes(
+        &mut self,
+        ino: Ino,
+        was: &Attr,
+        list: Vec<(Bytes, Bytes)>,
+        now: Timestamp,
+    ) -> Step<()> {
         self.load(ino)?;
         self.touch(ino);
         let node = self.loaded(ino)?;
@@ -143,9 +149,17 @@ impl State {
     pub(crate) fn note_access(&mut self, ino: Ino, now: Timestamp) -> Step<()> {
         let attr = &self.loaded(ino)?.attr;
         let stale = attr.atime <= attr.mtime || attr.atime <= attr.ctime || attr.atime.secs + DAY_SECS < now.secs;
-        if stale && attr.atime < now {
+        if !stale || attr.atime >= now {
+            return Ok(());
+        }
+        self.loaded(ino)?.attr.atime = now;
+        if self.dirty.contains(&ino) {
             self.touch(ino);
-            self.loaded(ino)?.attr.atime = now;
+        } else {
+            self.accessed.insert(ino);
+        }
+        if self.accessed.len() > ACCESSED_MAX {
+            self.touch_accessed();
         }
         Ok(())
     }

@@ -132,6 +132,8 @@ pub(crate) struct State {
     links: Links,
     next_ino: u64,
     dirty: HashSet<Ino>,
+    /// Inodes that differ in nothing but their access time; they go into the next tree that something else makes.
+    accessed: HashSet<Ino>,
     batch: Batch,
     /// Bytes of file data that only memory holds.
     memory_bytes: u64,
@@ -142,6 +144,9 @@ pub(crate) struct State {
     /// Nodes in memory.
     resident: usize,
 }
+
+/// Access times that wait for a tree; more of them make one.
+const ACCESSED_MAX: usize = 16 << 10;
 
 /// Nodes kept in memory though nobody uses them; about 500 bytes each.
 const RESIDENT_NODES_MAX: usize = 32 << 10;
@@ -158,6 +163,7 @@ impl State {
             links: Links { base: links, flushing: None, changes: HashMap::new() },
             next_ino,
             dirty: HashSet::new(),
+            accessed: HashSet::new(),
             batch: Batch::default(),
             memory_bytes: 0,
             unwritten_bytes: 0,
@@ -207,10 +213,18 @@ impl State {
         Record::decode(&value).map_err(|_| damaged(ino, self.links.base.root.as_ref()))
     }
 
+    /// Has the access times that wait written with the next tree.
+    pub(crate) fn touch_accessed(&mut self) {
+        for ino in std::mem::take(&mut self.accessed) {
+            self.touch(ino);
+        }
+    }
+
     /// Notes that an inode differs from the tree, and with it every directory above.
     fn touch(&mut self, ino: Ino) {
         self.sequence += 1;
         self.batch.nodes.insert(ino);
+        self.accessed.remove(&ino);
         let mut at = ino;
         let mut loads = Vec::new();
         while self.dirty.insert(at) {

@@ -216,7 +216,7 @@ impl State {
         }
         self.touch(ino);
         self.touch(parent);
-        self.into_link_table(ino, kind);
+        self.enter_link_table(ino, kind);
         self.add_name(parent, key, Change::Link(ino, kind), now);
         let node = self.loaded(ino)?;
         node.attr.nlink += 1;
@@ -227,7 +227,7 @@ impl State {
     }
 
     /// Moves a record from its directory entry to the link table.
-    pub(super) fn into_link_table(&mut self, ino: Ino, kind: FileType) {
+    pub(super) fn enter_link_table(&mut self, ino: Ino, kind: FileType) {
         let Some(slot) = self.slots.get(&ino) else { return };
         let Place::Child { parent, .. } = slot.place else { return };
         let Some(key) = slot.node.as_ref().map(|n| n.key.clone()) else { return };

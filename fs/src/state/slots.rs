@@ -139,10 +139,12 @@ impl State {
             let used = slot.refs > 0 || slot.kids > 0 || slot.place == Place::Root;
             let held = slot.node.as_ref().is_some_and(|n| n.opens > 0 || n.flushing);
             let orphan = slot.place == Place::Orphan;
-            if used || held || (!orphan && self.dirty.contains(&at)) {
+            let changed = self.dirty.contains(&at) || self.accessed.contains(&at);
+            if used || held || (!orphan && changed) {
                 return;
             }
             self.dirty.remove(&at);
+            self.accessed.remove(&at);
             let Some(slot) = self.slots.remove(&at) else { return };
             if let Some(node) = slot.node {
                 self.resident -= 1;
@@ -167,7 +169,7 @@ impl State {
         for (ino, slot) in &mut self.slots {
             let Some(node) = slot.node.as_ref() else { continue };
             let free = slot.kids == 0 && node.opens == 0 && !node.flushing && slot.place != Place::Orphan;
-            if free && *ino != Ino::ROOT && !self.dirty.contains(ino) {
+            if free && *ino != Ino::ROOT && !self.dirty.contains(ino) && !self.accessed.contains(ino) {
                 slot.node = None;
                 self.resident -= 1;
                 if self.resident <= RESIDENT_NODES_MAX / 2 {
