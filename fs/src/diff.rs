@@ -358,7 +358,7 @@ where
 {
     let roots = (dir_root(&before.root).clone(), dir_root(&after.root).clone());
     let mut waiting: Vec<(Bytes, DirRoot, DirRoot)> = vec![(Bytes::from_static(b"/"), roots.0, roots.1)];
-    let mut linked = changed_links(nodes, before, after)?;
+    let mut linked_paths: HashSet<Bytes> = HashSet::new();
     while let Some((dir, old, new)) = waiting.pop() {
         // What links lead to is looked up after the walk, which has the nodes.
         let mut links = Vec::new();
@@ -377,13 +377,12 @@ where
         for (path, old, new) in links {
             let (old, new) = (behind(nodes, before, old)?, behind(nodes, after, new)?);
             waiting.extend(descend(&path, old.as_ref(), new.as_ref()));
-            for record in [&old, &new].into_iter().flatten() {
-                linked.remove(&record.attr.ino);
-            }
+            linked_paths.insert(path.clone());
             met(tell, path, old.as_ref(), new.as_ref())?;
         }
     }
-    for (path, ino) in names_of(nodes, after, linked)? {
+    let linked = changed_links(nodes, before, after)?;
+    for (path, ino) in names_of(nodes, after, linked)?.into_iter().filter(|(path, _)| !linked_paths.contains(path)) {
         let link = || Side::Linked(Entry::Link { ino, kind: FileType::Regular });
         let (old, new) = (behind(nodes, before, link())?, behind(nodes, after, link())?);
         met(tell, path, old.as_ref(), new.as_ref())?;

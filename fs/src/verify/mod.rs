@@ -140,10 +140,11 @@ impl<'a> Checker<'a> {
 
     /// Checks the tree of a head, by its sealed root.
     pub fn head(&mut self, root: &Ref, scope: Scope) -> Result<(), CheckError> {
-        if !self.seen.insert(&root.id) && scope == Scope::New {
+        let is_new = self.seen.insert(&root.id);
+        if !is_new && scope == Scope::New {
             return Ok(());
         }
-        self.counts.blocks += 1;
+        self.block(root, is_new, true)?;
         let payload = self.reader.payload(root, Kind::Root, self.ask());
         match payload.and_then(|payload| Ok(VolumeRoot::decode(&payload)?)) {
             Ok(root) => self.volume_root(&root, scope),
@@ -212,7 +213,7 @@ impl<'a> Checker<'a> {
         if !is_new && tree.inodes.is_none() {
             return Ok(Descend::No);
         }
-        self.block(is_new, u64::from(is_new), reference)?;
+        self.block(reference, is_new, true)?;
         match probe.map(reference, level) {
             Ok(()) => Ok(Descend::Yes),
             Err(error) => {
@@ -244,7 +245,7 @@ impl<'a> Checker<'a> {
                 Ok(Some(kind))
             }
             Ok(Entry::Link { ino, kind }) => {
-                self.look(1)?;
+                self.look()?;
                 self.counts.entries += 1;
                 if let Some(inodes) = &mut tree.inodes {
                     *inodes.links.entry(ino).or_default() += 1;
@@ -269,7 +270,7 @@ impl<'a> Checker<'a> {
 
     fn inode(&mut self, tree: &mut Tree<'_>, path: Bytes, record: &Record) -> Result<(), CheckError> {
         let ino = record.attr.ino;
-        self.look(1)?;
+        self.look()?;
         self.counts.entries += 1;
         self.number(tree, &path, ino)?;
         if let Xattrs::Sealed(reference) = &record.xattrs {
@@ -299,7 +300,7 @@ impl<'a> Checker<'a> {
         if !self.seen.insert(&reference.id) {
             return Ok(());
         }
-        self.block(true, 1, reference)?;
+        self.block(reference, true, true)?;
         match self.reader.xattrs(reference, self.ask()) {
             Ok(_) => Ok(()),
             Err(error) => self.found(path, Some(ino), Problem::Xattrs(lost(error)?)),
@@ -316,7 +317,7 @@ impl<'a> Checker<'a> {
                 if !is_new && !is_root {
                     return Ok(Descend::No);
                 }
-                self.block(is_new, u64::from(is_new), reference)?;
+                self.block(reference, is_new, true)?;
                 match probe.file(reference, level) {
                     Ok(node) if is_root => {
                         is_root = false;
@@ -357,7 +358,7 @@ impl<'a> Checker<'a> {
         if !self.seen.insert(&chunk.id) {
             return Ok(());
         }
-        self.block(true, u64::from(self.options.data), chunk)?;
+        self.block(chunk, true, self.options.data)?;
         let result = if self.options.data {
             self.reader.chunk(chunk, self.ask()).map(drop)
         } else {
@@ -425,17 +426,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn block(&mut self, is_new: bool, opened: u64, reference: &Ref) -> Result<(), CheckError> {
+    /// Counts a block, the first time it is met.
+    fn block(&mut self, reference: &Ref, is_new: bool, is_opened: bool) -> Result<(), CheckError> {
         if is_new {
             self.counts.blocks += 1;
-            self.counts.blocks_opened += opened;
+            self.counts.blocks_opened += u64::from(is_opened);
             self.counts.bytes += u64::from(reference.len);
         }
-        self.look(1)
+        self.look()
     }
 
-    fn look(&mut self, count: u64) -> Result<(), CheckError> {
-        self.looked_at += count;
+    fn look(&mut self) -> Result<(), CheckError> {
+        self.looked_at += 1;
         if self.looked_at >= REPORT_EVERY {
             self.looked_at = 0;
             return self.tell(Event::Progress(self.counts));

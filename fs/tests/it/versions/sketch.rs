@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use cairn_block::{
-    Attr, Content, DirRoot, Entry, FileType, Ino, MapRoot, Record, Timestamp, VolumeRoot, Xattrs, map_tree,
+    Attr, Content, DirRoot, Entry, FileRoot, FileType, Ino, MapRoot, Record, Timestamp, VolumeRoot, Xattrs, map_tree,
 };
 use cairn_fs::changes::{Changes, Child, Home, InodeChange, NameChange, Place};
 use cairn_fs::tree::{dir_root, list};
@@ -257,6 +257,28 @@ impl Sketch {
 
     fn child(&self, ino: u64) -> Child {
         Child { ino: Ino::new(ino), kind: self.records[&ino].attr.kind }
+    }
+
+    /// Gives a file content that is kept in blocks.
+    pub(crate) fn fill(&mut self, ino: u64, (root, size, allocated): (FileRoot, u64, u64)) {
+        let record = self.records.get_mut(&ino).unwrap();
+        record.attr.size = size;
+        record.attr.allocated = allocated;
+        record.content = Content::File(root);
+    }
+
+    /// Every path, with the inode it leads to.
+    pub(crate) fn paths(&self) -> BTreeMap<String, u64> {
+        let mut paths = BTreeMap::from([("/".to_owned(), ROOT)]);
+        let mut queue = vec![(String::new(), ROOT)];
+        while let Some((path, dir)) = queue.pop() {
+            for (name, ino) in self.dirs.get(&dir).into_iter().flatten() {
+                let path = format!("{path}/{}", String::from_utf8_lossy(name));
+                paths.insert(path.clone(), *ino);
+                queue.push((path, *ino));
+            }
+        }
+        paths
     }
 
     /// What leads from the empty volume to this one.
