@@ -11,8 +11,10 @@ use std::process::ExitCode;
 
 use cairn_fs::changes::ChangesError;
 use cairn_fs::collect::CollectError;
+use cairn_fs::diff::DiffError;
 use cairn_fs::mount::MountError;
 use cairn_fs::reader::ReadError;
+use cairn_fs::verify::CheckError;
 use cairn_fs::{FsError, SweepError};
 use cairn_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -372,6 +374,24 @@ impl From<ChangesError> for Failure {
             ChangesError::TooMany { .. } => Self::of(Kind::Full, &error)
                 .hint("compare a part: `cairn diff SNAPSHOT --path PATH`, or two snapshots that are closer"),
             error => Self::of(Kind::Damaged, &error).hint(DAMAGED_HINT),
+        }
+    }
+}
+
+impl From<DiffError> for Failure {
+    fn from(error: DiffError) -> Self {
+        match error {
+            DiffError::Changes(error) => error.into(),
+            DiffError::Stopped => Self::of(Kind::Interrupted, &error),
+        }
+    }
+}
+
+impl From<CheckError> for Failure {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Store(error) => error.into(),
+            CheckError::Stopped => Self::of(Kind::Interrupted, &error),
         }
     }
 }

@@ -34,7 +34,6 @@ pub mod thinning;
 pub mod tree;
 pub mod verify;
 mod volume;
-pub mod why;
 
 pub use error::FsError;
 pub use flush::read_root;

@@ -82,6 +82,7 @@ fn change_line(change: &Change) -> String {
         "added" => 'A',
         "removed" => 'D',
         "changed" => 'M',
+        "renamed" => 'R',
         _ => 'a',
     };
     let sizes = match (change.size_before, change.size_after) {
@@ -89,7 +90,8 @@ fn change_line(change: &Change) -> String {
         (None, Some(after)) => format!("  ({})", size(after)),
         _ => String::new(),
     };
-    format!("{letter} {}{sizes}", change.path.shown())
+    let from = change.from.as_ref().map(|from| format!("{} → ", from.shown())).unwrap_or_default();
+    format!("{letter} {from}{}{sizes}", change.path.shown())
 }
 
 /// Brings a path back.
@@ -142,6 +144,7 @@ mod tests {
         let change = Change {
             change: "changed".into(),
             path: Name(b"/a\nb".to_vec()),
+            from: None,
             size_before: Some(1),
             size_after: Some(2048),
         };

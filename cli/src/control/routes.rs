@@ -302,10 +302,13 @@ pub(crate) struct DiffQuestion {
 /// One difference.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Change {
-    /// `added`, `removed`, `changed` or `attributes`.
+    /// `added`, `removed`, `changed`, `attributes` or `renamed`.
     pub(crate) change: String,
     /// What, from the root of the volume.
     pub(crate) path: Name,
+    /// Where it was, if it was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Name>,
     /// Bytes before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) size_before: Option<u64>,

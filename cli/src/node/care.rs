@@ -1,15 +1,18 @@
 //! check, gc, why, debug.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use cairn_block::{BlockId, Content, Timestamp};
+use cairn_fs::verify::{self, CheckError, CheckOptions, Checker, Event, Scope};
 use cairn_fs::{Volume, read_root, tree};
 use cairn_store::{Ask, BlockStore, HeadStore, Scrubber, SweepOptions};
 
 use super::history;
 use super::open::{Node, OpenVolume};
-use super::survey::{Seen, Survey, Wrong, ask};
 use crate::control::events::{Progress, Reporter, Unit};
 use crate::control::routes::{CheckQuestion, CheckReport, DebugQuestion, Finding, GcQuestion, GcReport, Target, Why};
 use crate::errors::{Failure, Kind, Outcome};
@@ -18,6 +21,14 @@ use crate::transfer::tree::OPERATION_TIMEOUT;
 
 /// Blocks that are named in one answer; a file with more damage is lost as a whole.
 const DAMAGED_NAMED_MAX: usize = 100;
+
+/// How long one node of a tree may take.
+const NODE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How trees are read on behalf of a person who waits.
+pub(super) fn ask() -> Ask {
+    Ask::background(NODE_TIMEOUT)
+}
 
 /// Checks that everything the volumes need is there; with `data`, that every byte in the store is right as well.
 pub(crate) fn check(node: &Node, question: CheckQuestion, reporter: &Reporter) -> Outcome<CheckReport> {
@@ -45,7 +56,7 @@ pub(crate) fn check(node: &Node, question: CheckQuestion, reporter: &Reporter) -
     for name in node.volume_names() {
         let open = node.volume(&name)?;
         report.volumes += 1;
-        check_volume(node, &name, &open, reporter, &mut report)?;
+        check_volume(node, &name, &open, question.data, reporter, &mut report)?;
     }
     for id in unknown_volumes(node)? {
         reporter.item(&Finding {
@@ -81,6 +92,7 @@ fn check_volume(
     node: &Node,
     name: &str,
     open: &OpenVolume,
+    data: bool,
     reporter: &Reporter,
     report: &mut CheckReport,
 ) -> Outcome<()> {
@@ -88,44 +100,41 @@ fn check_volume(
     open.volume.flush()?;
     let mut heads = open.volume.history()?;
     heads.reverse();
-    let mut findings = 0;
-    let reader = open.volume.reader();
-    let mut on_wrong = |wrong: Wrong| {
-        findings += 1;
-        reporter.item(&finding(name, wrong))
-    };
-    let mut on_progress =
-        |seen: &Seen| reporter.progress(Progress { unit: Unit::Entries, done: seen.entries, total: None, files: None });
-    let mut unreadable = Vec::new();
-    let mut survey = Survey::new(reader, node.store.as_ref(), &mut on_wrong, &mut on_progress);
-    for head in &heads {
-        match read_root(head, reader) {
-            Ok(root) => {
-                survey.links(&root)?;
-                survey.walk(&root, b"/", &root.root)?;
+    let keys = node.volume_keys(name);
+    let options = CheckOptions { data, ..CheckOptions::default() };
+    let mut told = Ok(());
+    let mut watch = |event| {
+        told = match event {
+            Event::Finding(found) => reporter.item(&finding(name, &found)),
+            Event::Progress(counts) => {
+                reporter.progress(Progress { unit: Unit::Entries, done: counts.entries, total: None, files: None })
             }
-            Err(error) => unreadable.push((history::name(head), head.root.id, error.to_string())),
-        }
+        };
+        if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    let mut checker = Checker::new(open.volume.reader(), keys.names(), options, &mut watch);
+    let mut checked = Ok(());
+    for (age, head) in heads.iter().enumerate() {
+        // Counts over all names are worth their memory for the newest; of the others, what it does not share.
+        let scope = if age == 0 { Scope::Whole } else { Scope::New };
+        checked = checked.and_then(|()| checker.head(&head.root, scope));
     }
-    let seen = survey.seen;
-    report.entries += seen.entries;
-    report.blocks = report.blocks.max(seen.blocks);
-    for (snapshot, block, what) in unreadable {
-        findings += 1;
-        let what = format!("the snapshot {snapshot} is damaged: {what}");
-        reporter.item(&finding(name, Wrong { path: b"/".to_vec(), block: Some(block), what }))?;
-    }
-    report.findings += findings;
+    let counts = checker.counts();
+    told?;
+    checked?;
+    report.entries += counts.entries;
+    report.blocks = report.blocks.max(counts.blocks);
+    report.findings += counts.findings;
     Ok(())
 }
 
-fn finding(volume: &str, wrong: Wrong) -> Finding {
+fn finding(volume: &str, found: &verify::Finding) -> Finding {
     Finding {
         severity: "damaged".to_owned(),
-        what: wrong.what,
+        what: found.problem.to_string(),
         volume: Some(volume.to_owned()),
-        path: Some(Name(wrong.path)),
-        block: wrong.block.map(|block| block.to_string()),
+        path: (!found.path.is_empty()).then(|| Name(found.path.to_vec())),
+        block: found.problem.block().map(|block| block.to_string()),
     }
 }
 
@@ -200,19 +209,21 @@ pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
         Err(tree::PathError::Read(error)) => return Err(error.into()),
         Err(_) => return Err(missing()),
     };
-    let mut damaged: BTreeMap<BlockId, ()> = BTreeMap::new();
+    let mut damaged: BTreeSet<BlockId> = BTreeSet::new();
     let mut wrong = 0u64;
-    let mut on_wrong = |found: Wrong| {
-        wrong += 1;
-        if damaged.len() < DAMAGED_NAMED_MAX {
-            damaged.extend(found.block.map(|block| (block, ())));
+    let mut watch = |event| {
+        if let Event::Finding(found) = event {
+            wrong += 1;
+            damaged.extend(found.problem.block());
         }
-        Ok(())
+        if damaged.len() < DAMAGED_NAMED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
-    let mut on_progress = |_: &Seen| Ok(());
-    let mut survey = Survey::new(&reader, node.store.as_ref(), &mut on_wrong, &mut on_progress);
-    survey.walk(&root, &place.path, &record)?;
-    let seen = survey.seen;
+    let mut checker = Checker::new(&reader, names.names(), CheckOptions::default(), &mut watch);
+    match checker.record(&root, Bytes::copy_from_slice(&place.path), &record) {
+        Ok(()) | Err(CheckError::Stopped) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let seen = checker.counts();
     let (state, meaning) = match (wrong, &record.content) {
         (1.., _) => ("damaged", "some of its blocks can't be read from this node's store"),
         (0, Content::Inline(_) | Content::Symlink(_) | Content::Empty | Content::None) => {
@@ -228,8 +239,8 @@ pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
         allocated: record.attr.allocated,
         entries: seen.entries,
         blocks: seen.blocks,
-        blocks_here: seen.blocks_here,
-        damaged: damaged.keys().map(ToString::to_string).collect(),
+        blocks_here: seen.blocks.saturating_sub(damaged.len() as u64),
+        damaged: damaged.iter().map(ToString::to_string).collect(),
         // One node: what is on this disk alone is lost with it.
         survives_losses: 0,
     })

@@ -2,24 +2,25 @@
 
 use std::collections::VecDeque;
 
+use std::ops::ControlFlow;
+
 use cairn_block::{Head, Record};
-use cairn_fs::changes::Changes;
+use cairn_fs::diff::{self, DiffError, Facts, What};
 use cairn_fs::ops::Change as CacheChange;
 use cairn_fs::tree::{self, PathError};
 use cairn_fs::{Touched, Volume, read_root};
 use jiff::Timestamp;
 
-use super::compare;
+use super::care::ask;
 use super::open::Node;
 use super::paths::Place;
-use super::survey::ask;
 use crate::control::events::Reporter;
 use crate::control::routes::{
-    DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Snapshot, SnapshotQuestion,
+    Change, DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Snapshot, SnapshotQuestion,
     VolumeQuestion,
 };
 use crate::errors::{Failure, Kind, Outcome};
-use crate::text::shown;
+use crate::text::{Name, shown};
 
 /// What a restore keeps of the state it replaces, so that it can be undone.
 const BEFORE_RESTORE: &str = "before restore";
@@ -89,9 +90,42 @@ pub(crate) fn diff(node: &Node, question: DiffQuestion, reporter: &Reporter) -> 
         None => volume.flush()?.unwrap_or_else(|| before.clone()),
     };
     let (before, after) = (read_root(&before, reader)?, read_root(&after, reader)?);
-    let changes = Changes::between(&mut reader.nodes(ask()), &before, &after)?;
-    compare::by_path(&changes, &place.path).iter().try_for_each(|change| reporter.item(change))?;
+    let mut told = Ok(());
+    let compared = diff::diff(&mut reader.nodes(ask()), &before, &after, &mut |change| {
+        if told.is_ok() && is_below(&change.path, &place.path) {
+            told = reporter.item(&described(change));
+        }
+        if told.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    told?;
+    compared?;
     Ok(Nothing {})
+}
+
+/// A difference as it is told.
+fn described(change: diff::Change) -> Change {
+    let (word, from) = match change.what {
+        What::Added => ("added", None),
+        What::Removed => ("removed", None),
+        What::Modified { data: false, .. } => ("attributes", None),
+        What::Modified { .. } | What::TypeChanged => ("changed", None),
+        What::Renamed { from, .. } => ("renamed", Some(Name(from.to_vec()))),
+    };
+    let size = |facts: Option<Facts>| {
+        facts.filter(|facts| facts.kind != cairn_block::FileType::Directory).map(|facts| facts.size)
+    };
+    Change {
+        change: word.to_owned(),
+        path: Name(change.path.to_vec()),
+        from,
+        size_before: size(change.old),
+        size_after: size(change.new),
+    }
+}
+
+fn is_below(path: &[u8], prefix: &[u8]) -> bool {
+    let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Brings a path back as a snapshot has it. What is there now is kept as a snapshot before.
@@ -128,9 +162,10 @@ fn last_that_differs(volume: &Volume, now: &Head) -> Outcome<Option<Head>> {
     let reader = volume.reader();
     let root = read_root(now, reader)?;
     for head in volume.history()?.into_iter().rev().filter(|head| head.root.id != now.root.id) {
-        let changes = Changes::between(&mut reader.nodes(ask()), &read_root(&head, reader)?, &root)?;
-        if !compare::by_path(&changes, b"/").is_empty() {
-            return Ok(Some(head));
+        let older = read_root(&head, reader)?;
+        match diff::diff(&mut reader.nodes(ask()), &older, &root, &mut |_| ControlFlow::Break(())) {
+            Err(DiffError::Stopped) => return Ok(Some(head)),
+            same => same?,
         }
     }
     Ok(None)
@@ -208,5 +243,16 @@ pub(super) fn describe(head: &Head) -> Snapshot {
         number: head.seq,
         device: head.device.to_string(),
         label: head.label.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_prefix_is_a_whole_path() {
+        assert!(is_below(b"/a/b", b"/") && is_below(b"/a/b", b"/a") && is_below(b"/a", b"/a"));
+        assert!(!is_below(b"/ab", b"/a"));
     }
 }

@@ -8,7 +8,6 @@
 //! family of routes each; [`lifecycle`] is how a command starts one in the background.
 
 pub(crate) mod care;
-mod compare;
 pub(crate) mod content;
 pub(crate) mod durable;
 pub(crate) mod harden;
@@ -23,7 +22,6 @@ pub(crate) mod passphrase;
 mod paths;
 pub(crate) mod phrase;
 mod status;
-mod survey;
 mod volumes;
 
 use std::sync::Arc;

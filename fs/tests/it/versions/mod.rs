@@ -8,5 +8,4 @@ mod merge;
 mod reader;
 mod sketch;
 mod snapshots;
-mod why;
 mod world;
