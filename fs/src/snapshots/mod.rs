@@ -7,34 +7,34 @@
 //! through its history. Nothing below it can change, so what the kernel caches of it never has to be invalidated; a head
 //! that is thinned away stays readable through what is known of it as long as the store has its blocks.
 
+mod content;
 mod door;
 mod listing;
 mod names;
+mod shelf;
 mod table;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_block::{
-    Attr, Content, DirKey, Entry, FileType, Head, Ino, Kind, Record, Ref, Timestamp, VolumeKeys, VolumeRoot, Xattrs,
-    file_tree,
+    Attr, Content, DirKey, Entry, FileType, Head, Ino, Kind, Record, Ref, Timestamp, VolumeKeys, VolumeRoot,
 };
 use cairn_store::{Ask, Priority};
 use parking_lot::Mutex;
 
 use crate::error::FsError;
-use crate::fetch::fetch;
-use crate::ops::{Handle, OpenFlags, Pieces, Seek, Wait};
+use crate::ops::{Handle, Wait};
 use crate::reader::{Patience, ReaderNodes, TreeReader};
-use crate::state::Part;
 use crate::tree::{self, compact, dir_root};
 
 pub use door::{Browsable, SNAPSHOTS_NAME};
-use names::{HeadKey, Named, SnapshotNames};
-use table::{SLOTS_MAX, SnapshotIno, Table, Trail};
+use names::{HeadKey, Named};
+use shelf::Shelf;
+use table::{SnapshotIno, Table, Trail};
 
 /// How long the list of heads is good for. A lookup that doesn't find a name looks again at once.
 const LIST_FOR: Duration = Duration::from_secs(1);
@@ -43,23 +43,6 @@ const HANDLE_BIT: u64 = 1 << 63;
 
 /// Where the kept heads come from, oldest first.
 pub type History = dyn Fn() -> Result<Vec<Head>, FsError> + Send + Sync;
-
-/// A snapshot that has a slot: it is listed, or the kernel still knows something of it.
-struct Snapshot {
-    head: Head,
-    root: Mutex<Option<Arc<VolumeRoot>>>,
-}
-
-/// The list of snapshots as it was last looked at.
-#[derive(Default)]
-struct Shelf {
-    slots: HashMap<u16, Arc<Snapshot>>,
-    by_head: HashMap<HeadKey, u16>,
-    names: SnapshotNames,
-    listed_at: Option<Instant>,
-    /// Slots go round, so that a number is not used again for something else while anyone may remember it.
-    next_slot: u16,
-}
 
 /// Everything below `.snapshots`.
 pub struct Snapshots {
@@ -80,7 +63,7 @@ impl Snapshots {
             reader,
             keys,
             history,
-            shelf: Mutex::new(Shelf { next_slot: 1, ..Shelf::default() }),
+            shelf: Mutex::new(Shelf::default()),
             table: Mutex::new(Table::new()),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
@@ -158,102 +141,6 @@ impl Snapshots {
                 Content::Symlink(target) => Ok(target.clone()),
                 _ => Err(FsError::Invalid),
             },
-        }
-    }
-
-    /// See [`Operations::open`](crate::ops::Operations::open).
-    pub fn open(&self, wait: Wait, ino: Ino, flags: OpenFlags) -> Result<Handle, FsError> {
-        if flags.write || flags.truncate {
-            return Err(FsError::ReadOnly);
-        }
-        let (slot, ino) = self.file(wait, ino)?.0;
-        if !self.table.lock().pin(slot, ino) {
-            return Err(FsError::Stale);
-        }
-        let handle = Handle(HANDLE_BIT | self.next_handle.fetch_add(1, Ordering::Relaxed));
-        self.handles.lock().insert(handle, (slot, ino));
-        Ok(handle)
-    }
-
-    /// See [`Operations::release`](crate::ops::Operations::release).
-    pub fn release(&self, handle: Handle) {
-        let opened = self.handles.lock().remove(&handle);
-        if let Some((slot, ino)) = opened {
-            self.table.lock().unpin(slot, ino);
-        }
-    }
-
-    /// See [`Operations::read`](crate::ops::Operations::read).
-    pub fn read(&self, wait: Wait, ino: Ino, offset: u64, len: u32) -> Result<Pieces, FsError> {
-        let (_, record) = self.file(wait, ino)?;
-        let end = offset.saturating_add(len.into()).min(record.attr.size);
-        if offset >= end {
-            return Ok(Pieces::default());
-        }
-        let part = match &record.content {
-            Content::Inline(bytes) => {
-                let end = (end as usize).min(bytes.len());
-                Part::Bytes(bytes.slice((offset as usize).min(end)..end))
-            }
-            Content::File(root) => Part::Tree(root.clone(), offset..end),
-            _ => Part::Zeros(end - offset),
-        };
-        Ok(Pieces(fetch(&self.reader, ino, &[part], ask(wait))?))
-    }
-
-    /// See [`Operations::seek`](crate::ops::Operations::seek).
-    pub fn seek(&self, wait: Wait, ino: Ino, offset: u64, what: Seek) -> Result<u64, FsError> {
-        let (_, record) = self.file(wait, ino)?;
-        let size = record.attr.size;
-        if offset >= size {
-            return Err(FsError::NoData);
-        }
-        let failed = |error: crate::reader::ReadError| error.into_fs(ino);
-        let found = match (&record.content, what) {
-            (Content::File(root), Seek::Data) => {
-                file_tree::next_data(&mut self.nodes(wait), root, offset).map_err(failed)?
-            }
-            (Content::File(root), Seek::Hole) => {
-                file_tree::next_hole(&mut self.nodes(wait), root, offset).map_err(failed)?
-            }
-            (Content::Empty, Seek::Data) | (Content::Inline(_), Seek::Hole) => None,
-            _ => Some(offset),
-        };
-        let end = (what == Seek::Hole).then_some(size);
-        found.filter(|found| *found < size).or(end).ok_or(FsError::NoData)
-    }
-
-    /// See [`Operations::getxattr`](crate::ops::Operations::getxattr).
-    pub fn getxattr(&self, wait: Wait, ino: Ino, name: &[u8]) -> Result<Bytes, FsError> {
-        let list = self.xattrs(wait, ino)?;
-        let found = list.into_iter().find(|(other, _)| other == name);
-        found.map(|(_, value)| value).ok_or(FsError::NoData)
-    }
-
-    /// See [`Operations::listxattr`](crate::ops::Operations::listxattr).
-    pub fn listxattr(&self, wait: Wait, ino: Ino) -> Result<Vec<Bytes>, FsError> {
-        Ok(self.xattrs(wait, ino)?.into_iter().map(|(name, _)| name).collect())
-    }
-
-    fn xattrs(&self, wait: Wait, ino: Ino) -> Result<Vec<(Bytes, Bytes)>, FsError> {
-        let SnapshotIno::In(slot, number) = known(ino)? else { return Ok(Vec::new()) };
-        match &self.record(wait, slot, number)?.xattrs {
-            Xattrs::Inline(list) => Ok(list.clone()),
-            Xattrs::Sealed(reference) => {
-                let ask = ask(wait).ok_or(FsError::WouldWait)?;
-                self.reader.xattrs(reference, ask).map_err(|error| error.into_fs(ino))
-            }
-        }
-    }
-
-    /// The record of a regular file.
-    fn file(&self, wait: Wait, ino: Ino) -> Result<((u16, Ino), Arc<Record>), FsError> {
-        let SnapshotIno::In(slot, ino) = known(ino)? else { return Err(FsError::IsDirectory) };
-        let record = self.record(wait, slot, ino)?;
-        match record.attr.kind {
-            FileType::Regular => Ok(((slot, ino), record)),
-            FileType::Directory => Err(FsError::IsDirectory),
-            _ => Err(FsError::Invalid),
         }
     }
 
@@ -423,46 +310,6 @@ impl Snapshots {
         let shelf = self.shelf.lock();
         let snapshot = shelf.slots.get(&slot).ok_or(FsError::Stale)?;
         shelf.names.of((snapshot.head.device, snapshot.head.seq)).cloned().ok_or(FsError::Stale)
-    }
-}
-
-impl Shelf {
-    /// Takes a new list: new heads get slots, gone ones lose theirs unless something of them is in use.
-    fn update(&mut self, heads: Vec<Head>, table: &mut Table) {
-        // The newest, if there should be more than there are slots.
-        let skip = heads.len().saturating_sub(usize::from(SLOTS_MAX) / 2);
-        let heads = &heads[skip..];
-        self.names = SnapshotNames::new(heads.iter());
-        self.by_head.clear();
-        let known: HashMap<HeadKey, u16> =
-            self.slots.iter().map(|(slot, snapshot)| ((snapshot.head.device, snapshot.head.seq), *slot)).collect();
-        let listed: Vec<HeadKey> = heads.iter().map(|head| (head.device, head.seq)).collect();
-        self.slots.retain(|slot, snapshot| {
-            let stays = listed.contains(&(snapshot.head.device, snapshot.head.seq)) || table.uses(*slot);
-            if !stays {
-                table.clear(*slot);
-            }
-            stays
-        });
-        for (head, key) in heads.iter().zip(listed) {
-            let slot = known.get(&key).copied().or_else(|| self.free_slot(table));
-            let Some(slot) = slot else { continue };
-            let snapshot = || Arc::new(Snapshot { head: head.clone(), root: Mutex::new(None) });
-            self.slots.entry(slot).or_insert_with(snapshot);
-            self.by_head.insert(key, slot);
-        }
-        self.listed_at = Some(Instant::now());
-    }
-
-    fn free_slot(&mut self, table: &Table) -> Option<u16> {
-        for _ in 1..SLOTS_MAX {
-            let slot = self.next_slot;
-            self.next_slot = if slot + 1 == SLOTS_MAX { 1 } else { slot + 1 };
-            if !self.slots.contains_key(&slot) && !table.uses(slot) {
-                return Some(slot);
-            }
-        }
-        None
     }
 }
 

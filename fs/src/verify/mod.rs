@@ -9,6 +9,7 @@
 //! By default a chunk is taken to be there if the store says so; with `data` every one is read and opened.
 
 mod finding;
+mod inode;
 mod memory;
 mod probe;
 
@@ -16,14 +17,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_block::{
-    Content, Descend, DirKey, DirRoot, Entry, FileRoot, FileType, Ino, Kind, NameKey, Record, Ref, VolumeRoot, Xattrs,
-    file_tree, map_tree,
-};
+use cairn_block::{Descend, DirRoot, FileType, Ino, Kind, NameKey, Record, Ref, VolumeRoot, map_tree};
 use cairn_store::{Ask, Priority, StoreError};
 
 use crate::reader::{Patience, ReadError, TreeReader};
-use crate::tree::dir_root;
 
 pub use finding::{Finding, Problem};
 use memory::Inodes;
@@ -224,156 +221,6 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Looks at an entry of a directory. Its kind, if it has one.
-    fn entry(
-        &mut self,
-        tree: &mut Tree<'_>,
-        dir: &Bytes,
-        key: Bytes,
-        value: &Bytes,
-    ) -> Result<Option<FileType>, CheckError> {
-        let key = DirKey::from_encoded(key).and_then(|key| key.verify(self.names).map(|()| key));
-        let key = match key {
-            Ok(key) => key,
-            Err(error) => return self.found(dir, None, Problem::Entry(error)).map(|()| None),
-        };
-        let path = below(dir, key.name());
-        match Entry::decode(value) {
-            Ok(Entry::Own(record)) => {
-                let kind = record.attr.kind;
-                self.inode(tree, path, &record)?;
-                Ok(Some(kind))
-            }
-            Ok(Entry::Link { ino, kind }) => {
-                self.look()?;
-                self.counts.entries += 1;
-                if let Some(inodes) = &mut tree.inodes {
-                    *inodes.links.entry(ino).or_default() += 1;
-                }
-                self.link(tree, &path, ino)?;
-                Ok(Some(kind))
-            }
-            Err(error) => self.found(&path, None, Problem::Entry(error)).map(|()| None),
-        }
-    }
-
-    /// Looks for the inode that a link leads to; what it holds is checked with the link table.
-    fn link(&mut self, tree: &mut Tree<'_>, path: &Bytes, ino: Ino) -> Result<(), CheckError> {
-        let mut nodes = self.reader.patient_nodes(self.patience());
-        match map_tree::get(&mut nodes, &tree.root.links, &VolumeRoot::link_key(ino)) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => self.found(path, Some(ino), Problem::LinkToNothing),
-            // Named once, where the table is walked.
-            Err(error) => lost(error).map(drop),
-        }
-    }
-
-    fn inode(&mut self, tree: &mut Tree<'_>, path: Bytes, record: &Record) -> Result<(), CheckError> {
-        let ino = record.attr.ino;
-        self.look()?;
-        self.counts.entries += 1;
-        self.number(tree, &path, ino)?;
-        if let Xattrs::Sealed(reference) = &record.xattrs {
-            self.xattrs(&path, ino, reference)?;
-        }
-        match &record.content {
-            Content::File(root) => self.file(tree, &path, record, root),
-            Content::Dir(_) => {
-                let root = dir_root(record).clone();
-                tree.waiting.push(Waiting { path, ino, nlink: record.attr.nlink, root });
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn number(&mut self, tree: &mut Tree<'_>, path: &Bytes, ino: Ino) -> Result<(), CheckError> {
-        let next_ino = tree.root.next_ino;
-        if ino.get() >= next_ino {
-            self.found(path, Some(ino), Problem::NeverGivenOut { next_ino })?;
-        }
-        let is_new = tree.inodes.as_mut().is_none_or(|inodes| inodes.numbers.insert(ino));
-        if is_new { Ok(()) } else { self.found(path, Some(ino), Problem::TwoPlaces) }
-    }
-
-    fn xattrs(&mut self, path: &Bytes, ino: Ino, reference: &Ref) -> Result<(), CheckError> {
-        if !self.seen.insert(&reference.id) {
-            return Ok(());
-        }
-        self.block(reference, true, true)?;
-        match self.reader.xattrs(reference, self.ask()) {
-            Ok(_) => Ok(()),
-            Err(error) => self.found(path, Some(ino), Problem::Xattrs(lost(error)?)),
-        }
-    }
-
-    fn file(&mut self, tree: &mut Tree<'_>, path: &Bytes, record: &Record, root: &FileRoot) -> Result<(), CheckError> {
-        let ino = record.attr.ino;
-        let probe = Probe::new(self.reader, self.patience());
-        let mut is_root = true;
-        let walked = file_tree::walk(&mut &probe, root, |visit| match visit {
-            file_tree::Visit::Node { reference, level } => {
-                let is_new = self.seen.insert(&reference.id);
-                if !is_new && !is_root {
-                    return Ok(Descend::No);
-                }
-                self.block(reference, is_new, true)?;
-                match probe.file(reference, level) {
-                    Ok(node) if is_root => {
-                        is_root = false;
-                        self.sizes(path, record, node.file_bytes(), node.allocated())?;
-                        Ok(if is_new { Descend::Yes } else { Descend::No })
-                    }
-                    Ok(_) => Ok(Descend::Yes),
-                    Err(error) => {
-                        tree.is_partial = true;
-                        self.found(path, Some(ino), Problem::Node(lost(error)?))?;
-                        Ok(Descend::No)
-                    }
-                }
-            }
-            file_tree::Visit::Extent { extent, .. } => {
-                if let file_tree::Extent::Chunk { chunk, .. } = extent {
-                    self.chunk(path, ino, &chunk)?;
-                }
-                Ok(Descend::Yes)
-            }
-        });
-        self.walked(tree, walked, (path, ino))
-    }
-
-    /// Holds what the record of a file says of its size against its extents, which may end before the file does.
-    fn sizes(&mut self, path: &Bytes, record: &Record, extents: u64, counted: u64) -> Result<(), CheckError> {
-        let (ino, size, recorded) = (record.attr.ino, record.attr.size, record.attr.allocated);
-        if extents > size {
-            self.found(path, Some(ino), Problem::Size { size, extents })?;
-        }
-        if counted != recorded {
-            self.found(path, Some(ino), Problem::Allocated { recorded, counted })?;
-        }
-        Ok(())
-    }
-
-    fn chunk(&mut self, path: &Bytes, ino: Ino, chunk: &Ref) -> Result<(), CheckError> {
-        if !self.seen.insert(&chunk.id) {
-            return Ok(());
-        }
-        self.block(chunk, true, self.options.data)?;
-        let result = if self.options.data {
-            self.reader.chunk(chunk, self.ask()).map(drop)
-        } else {
-            self.reader
-                .store()
-                .has(&chunk.id)
-                .map_err(ReadError::from)
-                .and_then(|is_here| if is_here { Ok(()) } else { Err(ReadError::Missing { id: chunk.id }) })
-        };
-        match result {
-            Ok(()) => Ok(()),
-            Err(error) => self.found(path, Some(ino), Problem::Chunk(lost(error)?)),
-        }
-    }
-
     /// Looks at the linked inodes, and whether they have as many names as they say.
     fn links(&mut self, tree: &mut Tree<'_>) -> Result<(), CheckError> {
         let probe = Probe::new(self.reader, self.patience());
@@ -472,8 +319,4 @@ fn lost(error: ReadError) -> Result<ReadError, CheckError> {
         ReadError::Store(error) => Err(error.into()),
         error => Ok(error),
     }
-}
-
-fn below(dir: &[u8], name: &[u8]) -> Bytes {
-    [dir.strip_suffix(b"/").unwrap_or(dir), b"/", name].concat().into()
 }

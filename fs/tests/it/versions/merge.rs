@@ -1,5 +1,7 @@
 //! The rules of merging, on trees made by random histories.
 
+use std::collections::BTreeMap;
+
 use cairn_block::{Content, DeviceId, Entry, Ino, VolumeRoot, Xattrs};
 use cairn_fs::changes::Changes;
 use cairn_fs::merge::{Conflict, Disagreement, Side, TreeAncestor, merge};
@@ -65,6 +67,7 @@ impl Fork {
 
 const A: i64 = 1_000;
 const B: i64 = 2_000;
+const C: i64 = 3_000;
 
 fn text(sketch: &Sketch, path: &str) -> Option<String> {
     let mut ino = 1;
@@ -246,6 +249,15 @@ fn a_linked_file_that_both_edited_gets_its_sibling_beside_a_name_that_nobody_tou
     assert_eq!(text(&merged.sketch, &format!("c.txt/a/{sibling}")), text(&b, "c.txt/a/b"));
 }
 
+/// What a user sees at each path; numbers of new files depend on who merged first.
+fn shown(sketch: &Sketch) -> BTreeMap<String, (Content, u16, u32, Xattrs)> {
+    let seen = |ino: &u64| {
+        let record = &sketch.records[ino];
+        (record.content.clone(), record.attr.mode, record.attr.nlink, record.xattrs.clone())
+    };
+    sketch.paths().iter().map(|(path, ino)| (path.clone(), seen(ino))).collect()
+}
+
 /// Every content that a side has and the base does not.
 fn new_contents(base: &Sketch, side: &Sketch) -> Vec<Content> {
     let old = base.contents();
@@ -304,6 +316,26 @@ proptest! {
             all
         };
         prop_assert_eq!(contents(&again), contents(&merged));
+    }
+
+    #[test]
+    fn without_conflicts_three_sides_merge_alike_in_any_order(
+        base in ops(16),
+        first in ops(5),
+        second in ops(5),
+        third in ops(5),
+    ) {
+        let fork = Fork::new(&base);
+        let sides = [fork.side(A, &first), fork.side(B, &second), fork.side(C, &third)];
+        let [a, b, c] = [0, 1, 2].map(|index| side(index as u8 + 1, fork.changes(&sides[index])));
+        let ab = fork.merge_sides([a.clone(), b.clone()]);
+        let bc = fork.merge_sides([b, c.clone()]);
+        let left = fork.merge_sides([side(1, fork.changes_to(&ab.root)), c]);
+        let right = fork.merge_sides([a, side(2, fork.changes_to(&bc.root))]);
+        let agree = [&ab, &bc, &left, &right].iter().all(|outcome| outcome.conflicts.is_empty());
+        if agree {
+            prop_assert_eq!(shown(&left.sketch), shown(&right.sketch));
+        }
     }
 
     #[test]
