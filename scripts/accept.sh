@@ -13,6 +13,7 @@ mkdir -p target
 export CAIRN_SKIPS=$PWD/target/accept.skips CAIRN_FIGURES=$PWD/target/accept.figures
 : >"$CAIRN_SKIPS"; : >"$CAIRN_FIGURES"
 cargo build --release --package cairn-cli || exit 1
+[[ " ${rows[*]} " == *" memory "* ]] && { cargo build --release --package cairn-store --features disk --example index_memory || exit 1; }
 
 failed=()
 for name in "${rows[@]}"; do

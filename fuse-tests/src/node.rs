@@ -17,6 +17,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::tree::Tree;
 use crate::{Scale, Scratch, command, mounts};
 
+/// What `statfs` calls every FUSE filesystem.
+const FUSE_SUPER_MAGIC: rustix::fs::FsWord = 0x6573_5546;
 /// A start that takes longer is a failure; the bar itself (2 s) is judged where it is measured.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Ending politely includes the last flush.
@@ -153,7 +155,8 @@ impl Node {
     /// answer from its memory. Another user's mount is closed to us: there the node has to say so itself.
     fn is_ready(&self) -> bool {
         match self.setup.user {
-            None => mounts::at(&self.mount()).is_some() && rustix::fs::statvfs(self.mount()).is_ok(),
+            // In one look: between the dead mount and the new one the folder below shows.
+            None => rustix::fs::statfs(self.mount()).is_ok_and(|space| space.f_type == FUSE_SUPER_MAGIC),
             Some(_) => self.log().contains("is mounted at"),
         }
     }

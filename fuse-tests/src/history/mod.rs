@@ -17,6 +17,7 @@ pub use judge::Verdict;
 pub use model::Model;
 pub use step::Step;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -54,7 +55,7 @@ impl History {
         for worker in 0..workers {
             std::fs::create_dir_all(folder(root, worker))?;
         }
-        std::fs::File::open(root)?.sync_all()?;
+        File::open(root)?.sync_all()?;
         Ok(History {
             root: root.to_path_buf(),
             diaries: vec![Diary::default(); workers],
@@ -103,7 +104,10 @@ impl Diary {
             self.notes.push(Note { step: step.clone(), started, ended });
             match outcome {
                 Ok(()) => model.apply(&step),
-                Err(error) if is_death(&error) => return Ok(()),
+                // A write that was cut off tells how far it came; the next call tells that the node is gone.
+                Err(error) if is_death(&error) || File::open(root).and_then(|root| root.sync_all()).is_err() => {
+                    return Ok(());
+                }
                 Err(error) => {
                     stop.store(true, Ordering::Relaxed);
                     return Err(format!("{step:?} failed: {error}"));

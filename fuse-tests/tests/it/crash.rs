@@ -82,7 +82,10 @@ os.fsync(f)"
         node.kill();
         node.up();
         let expected = round.to_string().repeat(100_000);
-        assert!(std::fs::read(folder.join("final")).is_ok_and(|bytes| bytes == expected.as_bytes()), "round {round}");
+        let found = std::fs::read(folder.join("final")).map(|bytes| (bytes.len(), bytes == expected.as_bytes()));
+        let right = matches!(found, Ok((_, true)));
+        let listing = command::shell(&node.mount(), "ls -lR --full-time | tail -30");
+        assert!(right, "round {round}: {found:?} of {} bytes in\n{listing}\n{}", expected.len(), node.log());
         assert!(!folder.join("temporary").exists(), "round {round}: the old name is back");
     }
 }

@@ -1,11 +1,13 @@
-//! What an idle node takes.
+//! What an idle node takes, and the index of a large store.
 
+use std::process::Command;
 use std::time::Duration;
 
-use cairn_fuse_tests::{Node, Random, figure};
+use cairn_fuse_tests::{Node, Random, Scale, Scratch, command, figure, skip};
 
-/// The bar of the acceptance table.
+/// Bars of the acceptance table.
 const IDLE_KIB_MAX: u64 = 80 << 10;
+const INDEX_MIB_MAX: u64 = 256;
 
 #[test]
 fn an_idle_node_is_small() {
@@ -25,4 +27,29 @@ fn an_idle_node_is_small() {
     let idle = node.memory_kib("VmRSS");
     figure!("idle node: {} MiB resident (bar 80), peak while working {} MiB", idle >> 10, busy >> 10);
     assert!(idle <= IDLE_KIB_MAX, "{idle} KiB");
+}
+
+#[test]
+fn a_large_index_stays_small_in_memory() {
+    let blocks = Scale::pick(500_000, 10_000_000);
+    // An example of the store: it alone can index ids without the blocks behind them.
+    let own = std::env::current_exe().expect("the path of this program");
+    let examples = own.ancestors().nth(2).expect("target/release").join("examples");
+    let program = examples.join("index_memory");
+    if !program.is_file() {
+        skip!(
+            "the store's example index_memory was not built: `cargo test --workspace` and `make accept-memory` build it"
+        );
+    }
+    let place = Scratch::new();
+    let mut run = Command::new(program);
+    run.arg(blocks.to_string()).arg(place.path());
+    let output = command::run_for(&mut run, Duration::from_secs(3600));
+    let text = String::from_utf8_lossy(&output.stdout);
+    let resident = text
+        .lines()
+        .find_map(|line| line.strip_prefix("after lookups: VmRSS ")?.split(' ').next()?.parse::<u64>().ok());
+    let resident = resident.unwrap_or_else(|| panic!("no figure in\n{}", command::transcript(&output)));
+    figure!("index of {blocks} blocks: {resident} MiB resident (bar {INDEX_MIB_MAX} for 10,000,000)");
+    assert!(resident <= INDEX_MIB_MAX, "{text}");
 }

@@ -24,7 +24,8 @@ pub(crate) fn run() {
     let mut node = Node::start_with(Setup { patience: Some(PATIENCE * 4), ..Setup::default() });
     let cairn = cairn(&node, &source, &scratch.path().join("from-cairn"));
     node.down();
-    let stored = size(&node.data());
+    // What is kept free for deleting on a full disk is no part of what was stored.
+    let stored = size(&node.data()) - std::fs::metadata(node.data().join("own/reserve")).map_or(0, |meta| meta.len());
     assert_same(&source, &scratch.path().join("from-cairn"));
     println!("  {:<10} {:>10} {:>10} {:>12}", "", "in MiB/s", "out MiB/s", "stored MiB");
     row("cairn", bytes, cairn, stored);
