@@ -1,7 +1,7 @@
 //! Plaintext into the store: known chunks are found by hint, others are sealed and put.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use cairn_block::{Compression, Kind, Ref, Sink, VolumeKeys, dedup_key, open_hint, seal, seal_hint};
 use cairn_store::{BlockStore, HintStore, Put};
@@ -115,6 +115,9 @@ impl Sink for NodeSink<'_> {
     }
 }
 
+/// Asked once: the answer comes from half a dozen files, which takes longer than sealing a small write.
+static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+
 /// Runs `work` over all items on as many threads as there are cores, keeping the order of results.
 ///
 /// Stops early at the first error. For work of at least a hundred microseconds an item.
@@ -122,7 +125,7 @@ pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, FsError> + Sync,
 ) -> Result<Vec<R>, FsError> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(items.len());
+    let threads = items.len().min(*CORES);
     if threads <= 1 {
         return items.iter().map(work).collect();
     }
