@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use cairn_block::{Ino, MapRoot, Ref, VolumeRoot};
-use cairn_fs::changes::{Changes, Home, Place};
+use cairn_fs::changes::{Changes, Place};
 use cairn_fs::reader::TreeReader;
 use cairn_fs::verify::{CheckError, CheckOptions, Checker, Counts, Event, Finding, Problem, Scope};
 use proptest::prelude::*;
@@ -175,7 +175,7 @@ fn links_without_inodes_and_inodes_without_links_are_found() {
 fn a_tree_with_names_under_a_foreign_key_is_found() {
     let world = World::new();
     let mut changes = Sketch::new().after(&[Op::Create { dir: 0, name: 0, text: 1 }]).changes_from_nothing();
-    changes.homes.entry(Ino::new(2)).or_insert_with(Home::default);
+    changes.homes.entry(Ino::new(2)).or_default();
     let foreign = cairn_block::NameKey::from_bytes([9; 32]);
     let root = changes.apply(&mut world.nodes(), &mut world.sink(), &foreign, &bare()).unwrap();
     let found = problems_of(&world, &root);
