@@ -7,6 +7,9 @@
 //! Where to start: [`ops::Operations`] is what can be asked, [`Volume`] answers, `state/` is the machine
 //! inside, `commit` and `journal` make changes durable, `fold` and `flush` make trees, [`reader`] reads them.
 //! The kernel is reached in [`mount`] alone.
+//!
+//! History: [`snapshots`] shows it, [`thinning`] and [`collect`] shorten it; [`changes`] is what lies between two states,
+//! told by [`diff`](mod@diff) and joined by [`merge`](mod@merge); [`verify`] and [`why`](mod@why) look into one of them.
 
 pub mod changes;
 pub mod collect;

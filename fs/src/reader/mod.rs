@@ -4,7 +4,7 @@
 //! cached? ──> somebody loading it already? ──> store.get ──> open (key, kind, length) ──> decode ──> cache
 //! ```
 //! [`TreeReader`] owns two caches, both bounded in bytes: decoded nodes, and plaintext chunks. A block that several
-//! threads want at once is fetched and opened once ([`flight`]). What is asked for in the background (collection, checks)
+//! threads want at once is fetched and opened once (`flight`). What is asked for in the background (collection, checks)
 //! uses what is cached and leaves the caches as they are.
 //!
 //! Nothing here is truth: dropping every byte costs time only.

@@ -132,7 +132,7 @@ fn entries_after(
     let mut ranks = Ranks::default();
     let mut found = Vec::new();
     while found.len() < count_max {
-        let window = WINDOW.min(count_max + 1);
+        let window = WINDOW.min(count_max.saturating_add(1));
         let entries = tree::list(nodes, dir, from.as_ref().map(|key| &key[..]), window)?;
         let is_last = entries.len() < window;
         if let Some((key, _)) = entries.last() {
