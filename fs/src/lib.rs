@@ -9,7 +9,7 @@
 //! The kernel is reached in [`mount`] alone.
 //!
 //! History: [`snapshots`] shows it, [`thinning`] and [`collect`] shorten it; [`changes`] is what lies between two states,
-//! told by [`diff`](mod@diff) and joined by [`merge`](mod@merge); [`verify`] and [`why`](mod@why) look into one of them.
+//! told by [`diff`](mod@diff) and joined by [`merge`](mod@merge); [`verify`] checks one of them.
 
 pub mod changes;
 pub mod collect;

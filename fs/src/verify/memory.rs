@@ -12,13 +12,13 @@ const PAGE: u64 = 4096;
 /// Blocks that were looked at. Eight bytes of each id are kept: at the bound, one block in a hundred thousand such checks is
 /// taken for another, and passed over.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(super) struct Seen {
     prints: HashSet<u64>,
 }
 
 impl Seen {
     /// Remembers a block. `true` if it was not known.
-    pub(crate) fn insert(&mut self, id: &BlockId) -> bool {
+    pub(super) fn insert(&mut self, id: &BlockId) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *id.as_bytes();
         let print = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         if self.prints.len() >= SEEN_MAX {

@@ -23,8 +23,7 @@ use cairn_store::{Ask, Priority, StoreError};
 use crate::reader::{Patience, ReadError, TreeReader};
 
 pub use finding::{Finding, Problem};
-use memory::Inodes;
-pub(crate) use memory::Seen;
+use memory::{Inodes, Seen};
 use probe::{Halt, Probe};
 
 /// Things looked at between two reports of progress.
