@@ -79,18 +79,18 @@ fn create_and_open(
     node: NewNode,
     (flags, exclusive, until): (OpenFlags, bool, Instant),
 ) -> Result<(Attr, Handle), FsError> {
-    let (attr, open_wait) = match ops.create(wait, caller, parent, name, node) {
-        Ok(attr) => (attr, Wait::Until(until)),
-        Err(FsError::Exists) if !exclusive => (ops.lookup(wait, parent, name)?, wait),
+    let (attr, flags, open_wait) = match ops.create(wait, caller, parent, name, node) {
+        // A new file has nothing to cut, and its times are those of the answer.
+        Ok(attr) => (attr, OpenFlags { truncate: false, ..flags }, Wait::Until(until)),
+        Err(FsError::Exists) if !exclusive => (ops.lookup(wait, parent, name)?, flags, wait),
         Err(error) => return Err(error),
     };
-    match ops.open(open_wait, attr.ino, flags) {
-        Ok(handle) => Ok((attr, handle)),
-        Err(error) => {
-            ops.forget(attr.ino, 1);
-            Err(error)
-        }
-    }
+    let opened = ops.open(open_wait, attr.ino, flags).and_then(|handle| {
+        // The answer shows the file as the cut left it.
+        let shown = if flags.truncate { ops.getattr(Wait::Until(until), attr.ino) } else { Ok(attr.clone()) };
+        shown.inspect_err(|_| ops.release(handle)).map(|attr| (attr, handle))
+    });
+    opened.inspect_err(|_| ops.forget(attr.ino, 1))
 }
 
 impl Filesystem for Dispatcher {
