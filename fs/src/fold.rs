@@ -157,7 +157,7 @@ impl Folder<'_> {
 
     fn fold_small(&self, ino: Ino, size: u64, file: &File) -> Result<(Content, u64), FsError> {
         let data = self.bytes(ino, file, 0..size)?;
-        if data.iter().all(|byte| *byte == 0) && file.fresh_bytes == 0 && file.base_allocated == 0 {
+        if data.iter().all(|byte| *byte == 0) && file.layer.data_bytes() == 0 && file.base_allocated == 0 {
             return Ok((Content::Empty, 0));
         }
         Ok((Content::Inline(data.into()), size))

@@ -542,8 +542,9 @@ fn empty_root((uid, gid): (u32, u32)) -> VolumeRoot {
 /// Numbers below are the root's and reserved.
 const FIRST_INO: u64 = 16;
 
-/// The clock's time.
+/// The time that files are stamped with: the kernel's coarse clock, which it stamps cached inodes with itself. With
+/// another clock, of two changes in a row the later could look like the earlier.
 pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    Timestamp { secs: time.tv_sec, nanos: time.tv_nsec as u32 }
 }

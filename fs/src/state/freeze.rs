@@ -159,6 +159,7 @@ impl State {
                     let mut layer = file.flushing.take().unwrap_or_default();
                     layer.absorb(std::mem::take(&mut file.layer));
                     file.layer = layer;
+                    file.flushing_bytes = 0;
                 }
                 _ => {}
             }
@@ -220,6 +221,7 @@ impl Live {
 fn freeze_node(node: &mut Node) -> FrozenNode {
     let body = match &mut node.body {
         Body::File(file) => {
+            file.flushing_bytes = file.layer.data_bytes();
             file.flushing = Some(std::mem::take(&mut file.layer));
             file.carried = None;
             FrozenBody::File(file.clone())

@@ -57,6 +57,14 @@ impl Piece {
             _ => 0,
         }
     }
+
+    /// Bytes that are no hole.
+    fn data_bytes(&self) -> u64 {
+        match self.source {
+            Source::Hole => 0,
+            _ => self.len,
+        }
+    }
 }
 
 /// What one layer says of a range: a piece of its own, or nothing.
@@ -73,6 +81,7 @@ pub(crate) enum Span {
 pub(crate) struct Layer {
     pieces: BTreeMap<u64, Piece>,
     memory_bytes: u64,
+    data_bytes: u64,
 }
 
 impl Layer {
@@ -86,6 +95,17 @@ impl Layer {
         self.memory_bytes
     }
 
+    /// Bytes that are no hole.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    /// Bytes in a range that are no hole.
+    pub(crate) fn data_bytes_in(&self, range: Range<u64>) -> u64 {
+        let spans = self.spans(range).into_iter();
+        spans.map(|span| if let Span::Piece(_, piece) = span { piece.data_bytes() } else { 0 }).sum()
+    }
+
     /// Every piece in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Piece)> {
         self.pieces.iter().map(|(offset, piece)| (*offset, piece))
@@ -95,8 +115,7 @@ impl Layer {
     pub(crate) fn put(&mut self, offset: u64, piece: Piece) {
         debug_assert!(piece.len > 0);
         self.cut(offset..offset + piece.len);
-        self.memory_bytes += piece.memory_bytes();
-        self.pieces.insert(offset, piece);
+        self.insert(offset, piece);
     }
 
     /// Forgets what the layer says of `range`; pieces that reach over an edge keep the rest.
@@ -116,9 +135,7 @@ impl Layer {
         while let Some((&start, piece)) = self.pieces.range(range.clone()).next() {
             let end = start + piece.len;
             let tail = (end > range.end).then(|| piece.part(range.end - start, end - range.end));
-            if let Some(old) = self.pieces.remove(&start) {
-                self.memory_bytes -= old.memory_bytes();
-            }
+            self.remove(start);
             if let Some(tail) = tail {
                 self.insert(range.end, tail);
             }
@@ -181,13 +198,19 @@ impl Layer {
 
     fn insert(&mut self, offset: u64, piece: Piece) {
         self.memory_bytes += piece.memory_bytes();
+        self.data_bytes += piece.data_bytes();
         self.pieces.insert(offset, piece);
     }
 
-    fn replace(&mut self, offset: u64, piece: Piece) {
+    fn remove(&mut self, offset: u64) {
         if let Some(old) = self.pieces.remove(&offset) {
             self.memory_bytes -= old.memory_bytes();
+            self.data_bytes -= old.data_bytes();
         }
+    }
+
+    fn replace(&mut self, offset: u64, piece: Piece) {
+        self.remove(offset);
         self.insert(offset, piece);
     }
 }
@@ -231,6 +254,8 @@ mod tests {
                 prop_assert_eq!(render(&layer, 300), model.clone());
                 let held: u64 = layer.iter().map(|(_, p)| p.memory_bytes()).sum();
                 prop_assert_eq!(held, layer.memory_bytes());
+                let data: u64 = layer.iter().map(|(_, p)| p.data_bytes()).sum();
+                prop_assert_eq!(data, layer.data_bytes());
             }
         }
     }

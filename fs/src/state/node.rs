@@ -91,8 +91,8 @@ pub(crate) struct File {
     pub(crate) flushing: Option<Layer>,
     /// Changes since.
     pub(crate) layer: Layer,
-    /// Bytes of data in the layers, counted when written; an upper bound until the next flush.
-    pub(crate) fresh_bytes: u64,
+    /// Bytes of data in `flushing` that nothing since has made a hole.
+    pub(crate) flushing_bytes: u64,
     /// Overwritten in place: chunked on a fixed grid.
     pub(crate) fixed: bool,
     /// Counts replacements of the whole content.
@@ -111,30 +111,28 @@ impl File {
             base_allocated: allocated,
             flushing: None,
             layer: Layer::default(),
-            fresh_bytes: 0,
+            flushing_bytes: 0,
             fixed,
             generation: 0,
             carried: None,
         }
     }
 
-    /// Bytes that take room: what stat shows in blocks. Exact after a flush.
+    /// Bytes that take room: what stat shows in blocks. Exact after a flush, until then what was overwritten counts twice.
     pub(crate) fn allocated(&self, size: u64) -> u64 {
-        (self.base_allocated + self.fresh_bytes).min(size.next_multiple_of(512))
+        let bytes = self.base_allocated + self.flushing_bytes + self.layer.data_bytes();
+        bytes.min(size.next_multiple_of(512))
     }
 
     /// Lays a piece over the file.
     pub(crate) fn put(&mut self, offset: u64, piece: Piece) {
-        match piece.source {
-            Source::Hole => {
-                let end = (offset + piece.len).min(self.base_size);
-                let masked = end.saturating_sub(offset);
-                self.base_allocated = self.base_allocated.min(self.base_size - masked);
-                if offset == 0 && end == self.base_size {
-                    self.fresh_bytes = 0;
-                }
+        if matches!(piece.source, Source::Hole) {
+            let end = offset + piece.len;
+            let masked = end.min(self.base_size).saturating_sub(offset);
+            self.base_allocated = self.base_allocated.min(self.base_size - masked);
+            if let Some(flushing) = &self.flushing {
+                self.flushing_bytes = self.flushing_bytes.saturating_sub(flushing.data_bytes_in(offset..end));
             }
-            _ => self.fresh_bytes += piece.len,
         }
         self.layer.put(offset, piece);
     }
