@@ -188,17 +188,26 @@ impl Volume {
         Ok((head, folded))
     }
 
-    /// All heads that are kept, oldest first.
+    /// All heads that are kept and can be trusted, oldest first.
     pub fn history(&self) -> Result<Vec<Head>, FsError> {
+        Ok(self.kept_heads()?.0)
+    }
+
+    /// The heads that can be trusted, oldest first, and how many there are beside them.
+    pub(crate) fn kept_heads(&self) -> Result<(Vec<Head>, usize), FsError> {
         let mut history = Vec::new();
+        let mut untrusted = 0;
         for stored in self.heads_store.heads(&self.keys.volume())? {
             match verify(&self.keys, stored.bytes) {
                 Ok(head) => history.push(head),
-                Err(error) => tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over"),
+                Err(error) => {
+                    untrusted += 1;
+                    tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over");
+                }
             }
         }
         history.sort_by_key(|head| (head.time, head.seq));
-        Ok(history)
+        Ok((history, untrusted))
     }
 
     /// Drops automatic heads as they age. Gives how many.

@@ -49,7 +49,12 @@ pub fn sweep(
     };
     let mut marker = Marker::new(first.reader(), collection);
     for volume in volumes {
-        for head in volume.history()? {
+        let (heads, untrusted) = volume.kept_heads()?;
+        if untrusted > 0 {
+            // What a damaged head needs can't be told from garbage, and the head may come back whole.
+            return Err(CollectError::Incomplete.into());
+        }
+        for head in heads {
             marker.head(&head.root)?;
         }
         volume.mark_live(&mut marker)?;

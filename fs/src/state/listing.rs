@@ -34,7 +34,7 @@ impl State {
         let mut from = Bound::Included(Bytes::copy_from_slice(&DirKey::first_with_hash(hash)));
         let mut items = Vec::new();
         loop {
-            let (names, next) = self.window(ino, &from, WINDOW.min(count_max + 2))?;
+            let (names, next) = self.window(ino, &from, WINDOW.min(count_max.saturating_add(2)))?;
             for name in names {
                 let hash = hash_of(&name.key);
                 rank = if last_hash == Some(hash) { rank + 1 } else { 0 };
