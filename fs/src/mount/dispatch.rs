@@ -35,12 +35,12 @@ use crate::ops::{Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operatio
 
 /// What we ask the kernel for, each only if it offers it. Never asked for: `SETXATTR_EXT`, on which the library panics;
 /// `ALLOW_IDMAP`, on which it refuses everything; `POSIX_LOCKS` and `FLOCK_LOCKS`, see the module; `WRITEBACK_CACHE`,
-/// which measured halves large writes and would make the kernel the judge of sizes and times.
-const WANTED: [InitFlags; 10] = [
+/// which measured halves large writes and would make the kernel the judge of sizes and times; `ATOMIC_O_TRUNC`, with which
+/// a program that runs is cut to nothing before the kernel finds that nobody may open it for writing.
+const WANTED: [InitFlags; 9] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_EXPORT_SUPPORT,
