@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up build test demo bench accept tools-build tools-test tools-bench clean-tests \
+.PHONY: help up build test demo bench accept prove tools-build tools-test tools-bench clean-tests \
         accept-first-use accept-posix accept-programs accept-bigdir accept-bigfile accept-at-rest \
         accept-crash accept-wrong-disk accept-memory accept-bad-input accept-speed
 
@@ -31,32 +31,35 @@ bench: tools-bench ## sealing, put/get beside restic, the mount beside ext4 and 
 	"$(TARGET)/release/bench"
 
 accept: tools-test tools-bench ## every row of the acceptance table, at full size (hours)
-	scripts/accept.sh all
+	scripts/full.sh accept all
 
 accept-first-use: tools-test ## writable within 2 s of the start, as root and as an ordinary user
-	scripts/accept.sh first_use
+	scripts/full.sh accept first_use
 accept-posix: tools-test ## pjdfstest whole; fsx 1,000,000 operations x 5 seeds with remounts
-	scripts/accept.sh judges
+	scripts/full.sh accept judges
 accept-programs: tools-test ## git, cargo, SQLite 10,000 transactions, rsync, tar, editors
-	scripts/accept.sh programs
+	scripts/full.sh accept programs
 accept-bigdir: tools-test ## 1,000,000 entries in one directory
-	scripts/accept.sh bigdir
+	scripts/full.sh accept bigdir
 accept-bigfile: tools-test ## a sparse 1 TiB file; a 20 GiB file overwritten at random
-	scripts/accept.sh bigfile
+	scripts/full.sh accept bigfile
 accept-at-rest: tools-test ## canaries are found nowhere on the disk
-	scripts/accept.sh at_rest
+	scripts/full.sh accept at_rest
 accept-crash: tools-test ## 100 kills in a mixed workload; the index deleted
-	scripts/accept.sh crash
+	scripts/full.sh accept crash
 accept-wrong-disk: tools-test ## every file of the store truncated, zeroed, with a bit flipped
-	scripts/accept.sh wrong_disk
+	scripts/full.sh accept wrong_disk
 accept-memory: tools-test ## an idle node; ten million blocks in the index
-	scripts/accept.sh memory
+	scripts/full.sh accept memory
 accept-bad-input: tools-test ## wrong passphrase, newer store, two nodes, full disk, typos
-	scripts/accept.sh bad_input
+	scripts/full.sh accept bad_input
 accept-speed: bench ## the same as `make bench`
 
+prove: tools-test ## every rig at full size: power cuts, errors, kills, flipped bits, hostile bytes (hours); ROW=power for one
+	scripts/full.sh prove $(or $(ROW),all)
+
 clean-tests: ## unmount and remove what a killed test run left behind
-	scripts/accept.sh sweep
+	scripts/full.sh sweep
 
 tools-build:
 	@scripts/packages.sh build
