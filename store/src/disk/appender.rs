@@ -91,6 +91,14 @@ impl Appender {
         }
     }
 
+    /// The writer, if a record of this size can be appended without waiting for the disk.
+    pub(crate) fn writer_if_ready(&self, bytes: u64) -> Result<Option<MutexGuard<'_, Writer>>, StoreError> {
+        let writer = self.writer.lock();
+        writer.check_writable()?;
+        let must_wait = writer.must_rotate(&self.log, bytes) || writer.unsynced_bytes() >= UNSYNCED_BYTES_MAX;
+        Ok((!must_wait).then_some(writer))
+    }
+
     /// Appends a record and lets it take effect. Says what would be good to do in the background.
     pub(crate) fn append(
         &self,

@@ -2,7 +2,8 @@
 //!
 //! The sweep walks the index page by page. A page is decided on with the gate closed: whoever put or claimed a block
 //! before has won, whoever comes after finds it gone and puts it again. What dies gets a tombstone in the log that
-//! names the place that died, so that an index made from the log says the same.
+//! names the place that died, so that an index made from the log says the same. Nobody waits for the disk while the gate
+//! is closed: puts wait behind it.
 //!
 //! See `compact` for how space returns.
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use cairn_block::BlockId;
 use parking_lot::Mutex;
 
+use super::appender::Nudge;
 use super::catalog::Change;
 use super::inner::Inner;
 use super::marks::Marks;
@@ -94,7 +96,8 @@ impl Collection for DiskCollection {
 }
 
 impl DiskCollection {
-    /// Decides on one page, with the gate closed.
+    /// Decides on one page. The tombstones' place in the log is made ready before the gate closes; should others use it
+    /// up first, the page is looked at again.
     fn decide(
         &self,
         page: &[(BlockId, Location)],
@@ -102,32 +105,58 @@ impl DiskCollection {
         report: &mut SweepReport,
         live: &mut BTreeMap<u32, Live>,
     ) -> Result<(), StoreError> {
+        let verdict = loop {
+            drop(self.inner.appender.writer(record_bytes(0, PAGE_BLOCKS * DeadEntry::BYTES))?);
+            if let Some(verdict) = self.judge(page, options)? {
+                break verdict;
+            }
+        };
+        report.blocks_kept += verdict.kept.len() as u64;
+        for at in verdict.kept {
+            report.bytes_kept += u64::from(at.len);
+            let live = live.entry(at.segment).or_default();
+            live.blocks += 1;
+            live.bytes += record_bytes(0, at.len as usize);
+        }
+        report.blocks_removed += verdict.removed;
+        report.bytes_removed += verdict.removed_bytes;
+        match verdict.left {
+            Some((nudge, bytes)) => self.inner.nudge(nudge, bytes),
+            None => Ok(()),
+        }
+    }
+
+    /// With the gate closed, finds out what of a page is dead, and buries it. `None` if that would have to wait.
+    fn judge(&self, page: &[(BlockId, Location)], options: SweepOptions) -> Result<Option<Verdict>, StoreError> {
         let gate = self.inner.gate.write();
         let protected = gate.as_ref().map(Mutex::lock);
         let is_protected = |id: &BlockId| protected.as_ref().is_some_and(|protected| protected.contains(id));
         let in_journals = self.inner.journal_blocks();
-        let (mut dead, mut entries) = (Vec::new(), Vec::new());
-        for (id, at) in page {
-            if self.marked.contains(id) || is_protected(id) || in_journals.contains(id) {
-                report.blocks_kept += 1;
-                report.bytes_kept += u64::from(at.len);
-                let live = live.entry(at.segment).or_default();
-                live.blocks += 1;
-                live.bytes += record_bytes(0, at.len as usize);
-            } else {
-                report.blocks_removed += 1;
-                report.bytes_removed += u64::from(at.len);
-                dead.push((*id, at.len));
-                entries.push(DeadEntry { id: *id, segment: at.segment, offset: at.offset });
-            }
-        }
-        drop(protected);
-        if options.dry_run || dead.is_empty() {
-            return Ok(());
-        }
-        dead.iter().for_each(|(id, _)| self.inner.heal(id));
-        self.inner.bury(&entries, Change::Dead { blocks: dead })
+        let is_live = |id: &BlockId| self.marked.contains(id) || is_protected(id) || in_journals.contains(id);
+        let (live, dead): (Vec<_>, Vec<_>) = page.iter().copied().partition(|(id, _)| is_live(id));
+        let left = match dead.is_empty() || options.dry_run {
+            true => None,
+            false => match self.inner.bury(&dead)? {
+                Some(left) => Some(left),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Verdict {
+            kept: live.into_iter().map(|(_, at)| at).collect(),
+            removed: dead.len() as u64,
+            removed_bytes: dead.iter().map(|(_, at)| u64::from(at.len)).sum(),
+            left,
+        }))
     }
+}
+
+/// What became of a page.
+struct Verdict {
+    kept: Vec<Location>,
+    removed: u64,
+    removed_bytes: u64,
+    /// What the tombstones' record leaves to be done, and its bytes.
+    left: Option<(Nudge, u64)>,
 }
 
 impl Inner {
@@ -149,13 +178,16 @@ impl Inner {
         catalog.journals.values().flat_map(|journal| journal.deltas.values().map(|(_, id)| *id)).collect()
     }
 
-    /// Appends tombstones.
-    pub(crate) fn bury(&self, entries: &[DeadEntry], change: Change) -> Result<(), StoreError> {
-        let payload = Bytes::from(DeadEntry::encode_all(entries));
+    /// Appends tombstones, unless that would have to wait.
+    fn bury(&self, dead: &[(BlockId, Location)]) -> Result<Option<(Nudge, u64)>, StoreError> {
+        let entry = |(id, at): &(BlockId, Location)| DeadEntry { id: *id, segment: at.segment, offset: at.offset };
+        let entries: Vec<_> = dead.iter().map(entry).collect();
+        let payload = Bytes::from(DeadEntry::encode_all(&entries));
         let record = Record { subject: Subject::Dead, id: BlockId::of(&payload), payload, class: Class::Keep };
-        let mut writer = self.appender.writer(record.bytes())?;
+        let Some(mut writer) = self.appender.writer_if_ready(record.bytes())? else { return Ok(None) };
+        dead.iter().for_each(|(id, _)| self.heal(id));
+        let change = Change::Dead { blocks: dead.iter().map(|(id, at)| (*id, at.len)).collect() };
         let (_, nudge) = self.appender.append(&mut writer, &record, None, |_| change)?;
-        drop(writer);
-        self.nudge(nudge, record.bytes())
+        Ok(Some((nudge, record.bytes())))
     }
 }

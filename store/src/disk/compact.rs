@@ -7,6 +7,7 @@
 //! points into: a segment whose live blocks were not all found, or that holds a damaged block, stays.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_block::{Block, BlockId};
@@ -99,6 +100,7 @@ impl Inner {
         let log = &*self.log;
         let mut scan = Scan::new(&log.device, &file, &log.store, number, SEGMENT_HEADER_BYTES, segment.len);
         let (mut blocks, mut bytes) = (0, 0);
+        let mut pace = Pace::new();
         while let Some(found) = scan.next() {
             let Found::Record { header, payload, is_sound } = found else { continue };
             let Some(subject) = self.subject_now(&header, payload)? else { continue };
@@ -109,7 +111,9 @@ impl Inner {
                 return Ok(None);
             }
             blocks += u64::from(self.is_block_at(&header)?);
-            bytes += self.copy(&header, subject, payload)?;
+            let copied = self.copy(&header, subject, payload)?;
+            bytes += copied;
+            pace.step(copied, || self.appender.sync())?;
         }
         // Fewer than the index told of: some lie in a hole of this segment.
         let is_complete = blocks >= blocks_expected && !scan.has_read_errors();
@@ -219,6 +223,34 @@ impl Inner {
         self.log.segments.remove(emptied)?;
         self.quarantine.forget_segments(emptied);
         emptied.clear();
+        Ok(())
+    }
+}
+
+/// Copied between two syncs: whoever writes or syncs meanwhile waits for no more than this.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// A pause after a step is no longer than this, however slow the disk is.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Keeps the copying from taking the disk for itself: it syncs its own bytes in steps, and rests for as long as each took.
+struct Pace {
+    bytes: u64,
+    since: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { bytes: 0, since: Instant::now() }
+    }
+
+    fn step(&mut self, copied: u64, sync: impl FnOnce() -> Result<(), StoreError>) -> Result<(), StoreError> {
+        self.bytes += copied;
+        if self.bytes >= STEP_BYTES {
+            sync()?;
+            std::thread::sleep(self.since.elapsed().min(PAUSE_MAX));
+            *self = Self::new();
+        }
         Ok(())
     }
 }

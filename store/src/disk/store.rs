@@ -114,6 +114,16 @@ impl DiskStore {
         self.inner.quarantine.report()
     }
 
+    /// The blocks that can be asked for and their bytes, in the order of their ids, `max` of them after one.
+    pub fn page(&self, after: Option<&BlockId>, max: usize) -> Result<Vec<(BlockId, u32)>, StoreError> {
+        if after.is_none() {
+            // Only what the index knows is listed.
+            self.inner.checkpoint(false)?;
+        }
+        let page = self.inner.page(after, max)?;
+        Ok(page.into_iter().map(|(id, at)| (id, at.len)).collect())
+    }
+
     /// Brings the index up to date, durably: an open after a crash then replays nothing before this.
     pub fn checkpoint(&self) -> Result<(), StoreError> {
         self.inner.checkpoint(true)
