@@ -76,12 +76,16 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Take back what changed since the last snapshot; a second undo takes back the first
     Undo(UndoArgs),
+    /// Forget snapshots; `cairn gc` then gives their room back
+    ///
+    /// Only what no other snapshot and nothing in the volume shares is lost. It can't be taken back.
+    Forget(ForgetArgs),
     /// Check that everything the volumes need is there and whole
     Check(CheckArgs),
     /// Remove blocks that nothing needs any more
     Gc(GcArgs),
-    /// Say where a file is and how safe it is
-    Why(PathArgs),
+    /// Say where a file is and how safe it is, or what needs a block
+    Why(WhyArgs),
     /// Look for what keeps the node from working on this machine
     Doctor,
     /// Look after the node's key: passphrase, recovery phrase
@@ -204,6 +208,17 @@ pub(crate) struct SnapshotArgs {
     pub(crate) label: Option<String>,
 }
 
+/// See [`Command::Forget`].
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Snapshots by name, label or number
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "automatic")]
+    pub(crate) snapshots: Vec<String>,
+    /// All that were made by themselves, but for the newest
+    #[arg(long)]
+    pub(crate) automatic: bool,
+}
+
 /// See [`Command::History`].
 #[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
@@ -267,14 +282,20 @@ pub(crate) struct GcArgs {
     pub(crate) dry_run: bool,
 }
 
-/// One path.
+/// See [`Command::Why`].
 #[derive(Debug, Args)]
-pub(crate) struct PathArgs {
+pub(crate) struct WhyArgs {
     /// PATH or PATH@SNAPSHOT
-    #[arg(value_name = "PATH")]
-    pub(crate) path: OsString,
+    #[arg(value_name = "PATH", required_unless_present_any = ["block", "blocks"])]
+    pub(crate) path: Option<OsString>,
     #[command(flatten)]
     pub(crate) at: AtArg,
+    /// Say what needs this block (bafkr4i…)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["path", "blocks"])]
+    pub(crate) block: Option<String>,
+    /// Say of every block in the store what needs it
+    #[arg(long, conflicts_with = "path")]
+    pub(crate) blocks: bool,
 }
 
 /// See [`Command::Key`].

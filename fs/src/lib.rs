@@ -42,5 +42,5 @@ pub use error::FsError;
 pub use flush::read_root;
 pub use restore::{Restored, Touched};
 pub use sealer::SealStats;
-pub use sweep::{SweepError, sweep};
+pub use sweep::{InMemory, SweepError, sweep};
 pub use volume::{Space, Trouble, Volume, VolumeConfig, VolumeOptions};

@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use cairn_block::Ref;
+use cairn_block::entry::FileRoot;
+use cairn_block::{BlockId, Ref};
 use cairn_store::{Collector, Progress, SweepOptions, SweepReport};
 use parking_lot::MutexGuard;
 
@@ -66,7 +67,23 @@ pub fn sweep(
     Ok((marked, marker.sweep(options, progress)?))
 }
 
+/// What memory keeps alive beside the heads.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    /// Blocks of changes that no tree holds yet, and of the journal that tells of them.
+    pub unsettled: Vec<BlockId>,
+    /// Files that are in use, among them those without a name.
+    pub files: Vec<FileRoot>,
+}
+
 impl Volume {
+    /// What a collection keeps though no head needs it.
+    pub fn in_memory(&self) -> Result<InMemory, FsError> {
+        let live = self.state.lock().live();
+        let journal = self.heads_store.deltas(&self.id(), 0)?.into_iter().map(|(_, id)| id);
+        Ok(InMemory { unsettled: live.blocks.into_iter().chain(journal).collect(), files: live.files })
+    }
+
     fn still(&self) -> Still<'_> {
         Still { _heads: self.heads.lock(), _journal: self.journal.lock() }
     }

@@ -1,8 +1,9 @@
 //! check, gc, why, debug.
 
-use crate::args::{CheckArgs, DebugCommand, GcArgs, PathArgs};
+use crate::args::{CheckArgs, DebugCommand, GcArgs, WhyArgs};
 use crate::control::routes::{
-    CheckQuestion, CheckReport, DebugQuestion, Finding, GcQuestion, GcReport, Nothing, Route, Why,
+    BlockUse, BlocksQuestion, BlocksReport, CheckQuestion, CheckReport, DebugQuestion, Finding, GcQuestion, GcReport,
+    Nothing, Route, Why,
 };
 use crate::errors::{Failure, Kind, Outcome};
 use crate::output::Table;
@@ -68,9 +69,10 @@ pub(super) fn gc(session: &mut Session, args: &GcArgs) -> Outcome<()> {
     })
 }
 
-/// Says where a file is and how safe it is.
-pub(super) fn why(session: &mut Session, args: PathArgs) -> Outcome<()> {
-    let target = session.target(&args.path, args.at.at.as_deref());
+/// Says where a file is and how safe it is, or what needs blocks.
+pub(super) fn why(session: &mut Session, args: WhyArgs) -> Outcome<()> {
+    let Some(path) = args.path else { return blocks(session, args.block) };
+    let target = session.target(&path, args.at.at.as_deref());
     let why: Why = session.call(Route::Why, &target)?;
     session.output.value(&why, |why| {
         let mut table = Table::bare();
@@ -86,6 +88,39 @@ pub(super) fn why(session: &mut Session, args: PathArgs) -> Outcome<()> {
         }
         table.render()
     })
+}
+
+/// Says what needs a block, or each one.
+fn blocks(session: &mut Session, block: Option<String>) -> Outcome<()> {
+    let output = session.output;
+    let is_one = block.is_some();
+    let report: BlocksReport = session.stream("why", Route::Blocks, &BlocksQuestion { block }, |found: BlockUse| {
+        if output.json { output.json_line(&found) } else { output.text(&use_line(&found)) }
+    })?;
+    if is_one && !output.json {
+        return Ok(());
+    }
+    output.value(&report, |report| {
+        let garbage = match report.unneeded {
+            0 => "there is none that nothing needs".to_owned(),
+            count => format!("nothing needs {count} more ({}): `cairn gc` removes them", size(report.unneeded_bytes)),
+        };
+        format!("{} blocks are needed; {garbage}", report.needed)
+    })
+}
+
+fn use_line(found: &BlockUse) -> String {
+    let mut line = format!("{}  {}", found.block, found.role);
+    if let Some(path) = &found.path {
+        line += &format!("  of {}", path.shown());
+    }
+    if let Some(volume) = &found.volume {
+        line += &format!("  in {volume}");
+    }
+    if let Some(snapshot) = &found.snapshot {
+        line += &format!(" at {snapshot}");
+    }
+    line
 }
 
 /// Prints one of the node's structures.

@@ -1,11 +1,11 @@
-//! snapshot, history, diff, restore, undo.
+//! snapshot, history, diff, restore, undo, forget.
 
 use jiff::Timestamp;
 
-use crate::args::{DiffArgs, HistoryArgs, RestoreArgs, SnapshotArgs, UndoArgs};
+use crate::args::{DiffArgs, ForgetArgs, HistoryArgs, RestoreArgs, SnapshotArgs, UndoArgs};
 use crate::control::routes::{
-    Change, DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Route, Snapshot,
-    SnapshotQuestion, VolumeQuestion,
+    Change, DiffQuestion, ForgetQuestion, Forgotten, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision,
+    Route, Snapshot, SnapshotQuestion, VolumeQuestion,
 };
 use crate::errors::{Failure, Kind, Outcome};
 use crate::output::Table;
@@ -19,6 +19,20 @@ pub(super) fn snapshot(session: &mut Session, args: SnapshotArgs) -> Outcome<()>
     let question = SnapshotQuestion { volume: session.settings.volume.clone(), label: args.label };
     let snapshot: Snapshot = session.call(Route::Snapshot, &question)?;
     session.output.value(&snapshot, |snapshot| snapshot.name.clone())
+}
+
+/// Forgets snapshots.
+pub(super) fn forget(session: &mut Session, args: ForgetArgs) -> Outcome<()> {
+    let volume = session.settings.volume.clone();
+    let question = ForgetQuestion { volume, snapshots: args.snapshots, automatic: args.automatic };
+    let forgotten: Forgotten = session.call(Route::Forget, &question)?;
+    session.output.value(&forgotten, |answer| {
+        format!(
+            "forgotten: {}; kept: {}. `cairn gc` gives back what only they needed",
+            answer.forgotten.len(),
+            answer.left
+        )
+    })
 }
 
 /// Lists snapshots, or the states of one path.

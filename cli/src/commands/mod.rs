@@ -93,6 +93,7 @@ fn run(cli: Cli, output: Output) -> Outcome<()> {
         Command::Diff(args) => history::diff(&mut session, args),
         Command::Restore(args) => history::restore(&mut session, args),
         Command::Undo(args) => history::undo(&mut session, &args),
+        Command::Forget(args) => history::forget(&mut session, args),
         Command::Check(args) => care::check(&mut session, &args),
         Command::Gc(args) => care::gc(&mut session, &args),
         Command::Why(args) => care::why(&mut session, args),

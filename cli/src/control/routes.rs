@@ -57,12 +57,16 @@ routes! {
     Restore = "restore",
     /// [`VolumeQuestion`] → [`Restored`].
     Undo = "undo",
+    /// [`ForgetQuestion`] → [`Forgotten`].
+    Forget = "forget",
     /// [`CheckQuestion`] → events of [`Finding`], ending with [`CheckReport`].
     Check = "check",
     /// [`GcQuestion`] → events, ending with [`GcReport`].
     Gc = "gc",
     /// [`Target`] → [`Why`].
     Why = "why",
+    /// [`BlocksQuestion`] → events of [`BlockUse`], ending with [`BlocksReport`].
+    Blocks = "blocks",
     /// [`DebugQuestion`] → a JSON value that is for reading, not for programs.
     Debug = "debug",
 }
@@ -270,6 +274,26 @@ pub(crate) struct Snapshot {
     pub(crate) label: Option<String>,
 }
 
+/// See [`Route::Forget`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ForgetQuestion {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Snapshots by name, label or number.
+    pub(crate) snapshots: Vec<String>,
+    /// All that were made by themselves as well, but for the newest.
+    pub(crate) automatic: bool,
+}
+
+/// What was forgotten.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    /// The snapshots, oldest first.
+    pub(crate) forgotten: Vec<Snapshot>,
+    /// How many are left.
+    pub(crate) left: u64,
+}
+
 /// See [`Route::History`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct HistoryQuestion {
@@ -426,6 +450,40 @@ pub(crate) struct Why {
     pub(crate) damaged: Vec<String>,
     /// How many machines may be lost before the file is.
     pub(crate) survives_losses: u32,
+}
+
+/// See [`Route::Blocks`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BlocksQuestion {
+    /// Only this block; `None` for every one in the store.
+    pub(crate) block: Option<String>,
+}
+
+/// A block of the store, and what needs it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct BlockUse {
+    /// Its id.
+    pub(crate) block: String,
+    /// What it is: `data`, `file node`, `directory`, `link table`, `attributes`, `root`, `open file`, `journal`, or
+    /// `nothing` if nothing needs it.
+    pub(crate) role: String,
+    /// The volume that needs it.
+    pub(crate) volume: Option<String>,
+    /// The newest snapshot that needs it.
+    pub(crate) snapshot: Option<String>,
+    /// Whose it is, of all in that snapshot the one met first.
+    pub(crate) path: Option<Name>,
+}
+
+/// What a store is made of.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct BlocksReport {
+    /// Blocks that were explained.
+    pub(crate) needed: u64,
+    /// Blocks that nothing needs: the next collection removes them.
+    pub(crate) unneeded: u64,
+    /// Bytes of these.
+    pub(crate) unneeded_bytes: u64,
 }
 
 /// See [`Route::Debug`].

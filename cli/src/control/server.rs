@@ -44,7 +44,7 @@ struct Served {
 }
 
 fn router() -> Router<Served> {
-    use crate::node::{care, content, history};
+    use crate::node::{care, content, history, uses};
     Router::new()
         .route(Route::Status.path(), short(|node, _: Nothing| node.status()))
         .route(Route::Down.path(), short(|node, _: Nothing| node.end()))
@@ -59,9 +59,11 @@ fn router() -> Router<Served> {
         .route(Route::Diff.path(), long(history::diff))
         .route(Route::Restore.path(), short(history::restore))
         .route(Route::Undo.path(), short(history::undo))
+        .route(Route::Forget.path(), short(history::forget))
         .route(Route::Check.path(), long(care::check))
         .route(Route::Gc.path(), long(care::gc))
         .route(Route::Why.path(), short(care::why))
+        .route(Route::Blocks.path(), long(uses::blocks))
         .route(Route::Debug.path(), short(care::debug))
         .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
         .layer(axum::middleware::map_response(|mut response: Response| async {

@@ -106,6 +106,7 @@ fn check_volume(
     let mut watch = |event| {
         told = match event {
             Event::Finding(found) => reporter.item(&finding(name, &found)),
+            Event::Block(_) => Ok(()),
             Event::Progress(counts) => {
                 reporter.progress(Progress { unit: Unit::Entries, done: counts.entries, total: None, files: None })
             }

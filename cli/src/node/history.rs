@@ -1,10 +1,10 @@
-//! snapshot, history, diff, restore, undo.
+//! snapshot, history, diff, restore, undo, forget.
 
 use std::collections::VecDeque;
 
 use std::ops::ControlFlow;
 
-use cairn_block::{Head, Record};
+use cairn_block::{Head, HeadKind, Record};
 use cairn_fs::diff::{self, DiffError, Facts, What};
 use cairn_fs::ops::Change as CacheChange;
 use cairn_fs::tree::{self, PathError};
@@ -16,8 +16,8 @@ use super::open::Node;
 use super::paths::Place;
 use crate::control::events::Reporter;
 use crate::control::routes::{
-    Change, DiffQuestion, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision, Snapshot, SnapshotQuestion,
-    VolumeQuestion,
+    Change, DiffQuestion, ForgetQuestion, Forgotten, HistoryQuestion, Nothing, RestoreQuestion, Restored, Revision,
+    Snapshot, SnapshotQuestion, VolumeQuestion,
 };
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::{Name, shown};
@@ -193,6 +193,31 @@ fn bring_back(node: &Node, place: &Place, from: &Head, source: &[u8], target: &[
     Ok(Restored { from: describe(from), before: Some(describe(&before)) })
 }
 
+/// Forgets snapshots. The volume as it is now stays, and so does the head that says so.
+pub(crate) fn forget(node: &Node, question: ForgetQuestion) -> Outcome<Forgotten> {
+    let open = node.existing_volume(&question.volume)?;
+    let volume = &open.volume;
+    // What is in memory becomes a head, so that the newest is nothing that somebody named.
+    let newest = volume.flush()?;
+    let heads = volume.history()?;
+    let named = question.snapshots.iter().map(|word| exactly(&heads, word)).collect::<Outcome<Vec<_>>>()?;
+    let is_named = |head: &Head| named.iter().any(|named| is_same(named, head));
+    let is_newest = |head: &Head| newest.as_ref().is_some_and(|newest| is_same(newest, head));
+    if let Some(head) = heads.iter().find(|head| is_named(head) && is_newest(head)) {
+        let message = format!("{} is what the volume holds now", name(head));
+        return Err(Failure::new(Kind::Refused, message).hint("it can be forgotten once something has changed"));
+    }
+    let goes = |head: &&Head| is_named(head) || question.automatic && head.kind == HeadKind::Automatic;
+    let gone: Vec<_> = heads.iter().filter(|head| !is_newest(head)).filter(goes).collect();
+    gone.iter().try_for_each(|head| volume.drop_snapshot(head))?;
+    let left = (heads.len() - gone.len()) as u64;
+    Ok(Forgotten { forgotten: gone.into_iter().map(describe).collect(), left })
+}
+
+fn is_same(one: &Head, other: &Head) -> bool {
+    (one.device, one.seq) == (other.device, other.seq)
+}
+
 /// Safeguards of restores are kept under a label, the newest few of them.
 fn drop_old_safeguards(volume: &Volume) -> Outcome<()> {
     let heads = volume.history()?;
@@ -206,15 +231,25 @@ pub(super) fn find(volume: &Volume, word: &str) -> Outcome<Head> {
     let heads = volume.history()?;
     let found = match word {
         "latest" => heads.last(),
-        word => heads
-            .iter()
-            .rfind(|head| name(head) == word || head.label.as_deref() == Some(word) || head.seq.to_string() == word)
-            .or_else(|| at_or_before(&heads, word.parse().ok()?)),
+        word => called(&heads, word).or_else(|| at_or_before(&heads, word.parse().ok()?)),
     };
     found.cloned().ok_or_else(|| {
         Failure::new(Kind::NotFound, format!("there is no snapshot {word}"))
             .hint("`cairn history` lists them; a time like 2026-11-21T09:00:00Z means the last one before it")
     })
+}
+
+/// The snapshot with this name, label or number, and no other that a time might mean.
+fn exactly(heads: &[Head], word: &str) -> Outcome<Head> {
+    called(heads, word).cloned().ok_or_else(|| {
+        Failure::new(Kind::NotFound, format!("there is no snapshot {word}")).hint("`cairn history` lists them")
+    })
+}
+
+fn called<'h>(heads: &'h [Head], word: &str) -> Option<&'h Head> {
+    let is_called =
+        |head: &&Head| name(head) == word || head.label.as_deref() == Some(word) || head.seq.to_string() == word;
+    heads.iter().rfind(is_called)
 }
 
 fn at_or_before(heads: &[Head], time: Timestamp) -> Option<&Head> {

@@ -4,8 +4,8 @@
 //! order: no new questions, mounts go, volumes write their last head, the store closes, the socket goes. A node that
 //! nobody asks and that mounts nothing ends by itself; so does one that is told to.
 //!
-//! [`open`] makes a [`Node`] from the settings; [`mounts`], [`content`], [`history`], [`care`] and [`status`] answer one
-//! family of routes each; [`lifecycle`] is how a command starts one in the background.
+//! [`open`] makes a [`Node`] from the settings; [`mounts`], [`content`], [`history`], [`care`], [`uses`] and [`status`] answer
+//! one family of routes each; [`lifecycle`] is how a command starts one in the background.
 
 pub(crate) mod care;
 pub(crate) mod content;
@@ -22,6 +22,7 @@ pub(crate) mod passphrase;
 mod paths;
 pub(crate) mod phrase;
 mod status;
+pub(crate) mod uses;
 mod volumes;
 
 use std::sync::Arc;

@@ -37,6 +37,47 @@ fn a_path_is_brought_back_and_undo_takes_that_back() {
 }
 
 #[test]
+fn what_only_forgotten_snapshots_needed_is_collected() {
+    let home = Home::new();
+    let bytes = noise(600_000);
+    home.write("old", &bytes[..300_000]);
+    home.write("new", &bytes[300_000..]);
+    home.say(&["put", "old", "/f"]);
+    home.say(&["snapshot", "first"]);
+    home.say(&["put", "new", "/f"]);
+    home.say(&["snapshot", "second"]);
+    assert_refused(&home.run(&["forget", "third"]), 66, &["cairn history"]);
+    assert_refused(&home.run(&["forget", "2020-01-01T00:00:00Z"]), 66, &[]);
+    home.say(&["gc"]);
+    assert_eq!(home.json(&["gc"])[0]["blocks_removed"], 0);
+
+    let old = home.json(&["why", "--blocks"]);
+    let data = |rows: &[serde_json::Value], snapshot: &str| {
+        rows.iter().filter(|row| row["role"] == "data" && row["path"] == "/f" && row["snapshot"] == snapshot).count()
+    };
+    let name = |label: &str| {
+        let rows = home.json(&["history"]);
+        let row = rows.iter().find(|row| row["label"] == label).expect("a snapshot with this label").clone();
+        row["name"].as_str().expect("a name").to_owned()
+    };
+    let first = name("first");
+    assert!(data(&old, &first) >= 1, "{old:?}");
+
+    home.say(&["forget", "first", "--automatic"]);
+    let unneeded = home.json(&["why", "--blocks"]);
+    let garbage: Vec<_> = unneeded.iter().filter(|row| row["role"] == "nothing").collect();
+    assert!(!garbage.is_empty(), "{unneeded:?}");
+    let id = garbage[0]["block"].as_str().expect("an id");
+    assert!(home.say(&["why", "--block", id]).contains("nothing"));
+    assert!(home.json(&["gc"])[0]["blocks_removed"].as_u64() >= Some(garbage.len() as u64));
+    assert_refused(&home.run(&["why", "--block", id]), 66, &[]);
+    let left = home.json(&["why", "--blocks"]);
+    assert!(left.iter().all(|row| row["role"] != "nothing"), "{left:?}");
+    assert_refused(&home.run(&["cat", "/f@first"]), 66, &[]);
+    assert!(home.run(&["cat", "/f@second"]).status.success());
+}
+
+#[test]
 fn a_restore_is_seen_through_the_mount_at_once() {
     let home = Home::new();
     home.say(&["up", "--detach"]);

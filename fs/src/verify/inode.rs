@@ -5,8 +5,8 @@ use cairn_block::{
     Content, Descend, DirKey, Entry, FileRoot, FileType, Ino, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
 };
 
-use super::probe::Probe;
-use super::{CheckError, Checker, Problem, Tree, Waiting, lost};
+use super::probe::{Halt, Probe};
+use super::{CheckError, Checker, Problem, Role, Tree, Waiting, lost};
 use crate::reader::ReadError;
 use crate::tree::dir_root;
 
@@ -87,7 +87,7 @@ impl Checker<'_> {
         if !self.seen.insert(&reference.id) {
             return Ok(());
         }
-        self.block(reference, true, true)?;
+        self.block(reference, true, true, (Role::Attributes, path))?;
         match self.reader.xattrs(reference, self.ask()) {
             Ok(_) => Ok(()),
             Err(error) => self.found(path, Some(ino), Problem::Xattrs(lost(error)?)),
@@ -104,7 +104,7 @@ impl Checker<'_> {
                 if !is_new && !is_root {
                     return Ok(Descend::No);
                 }
-                self.block(reference, is_new, true)?;
+                self.block(reference, is_new, true, (Role::FileNode, path))?;
                 match probe.file(reference, level) {
                     Ok(node) if is_root => {
                         is_root = false;
@@ -129,6 +129,29 @@ impl Checker<'_> {
         self.walked(tree, walked, (path, ino))
     }
 
+    /// Looks at the tree of an open file that no head may know.
+    pub fn open_file(&mut self, root: &FileRoot) -> Result<(), CheckError> {
+        let path = Bytes::new();
+        let probe = Probe::new(self.reader, self.patience());
+        let walked = file_tree::walk(&mut &probe, root, |visit| {
+            let reference = match visit {
+                file_tree::Visit::Extent { extent: file_tree::Extent::Hole { .. }, .. } => return Ok(Descend::Yes),
+                file_tree::Visit::Extent { extent: file_tree::Extent::Chunk { chunk, .. }, .. } => chunk,
+                file_tree::Visit::Node { reference, .. } => reference.clone(),
+            };
+            if !self.seen.insert(&reference.id) {
+                return Ok(Descend::No);
+            }
+            self.block(&reference, true, false, (Role::OpenFile, &path))?;
+            Ok(Descend::Yes)
+        });
+        match walked {
+            Ok(()) => Ok(()),
+            Err(Halt::Check(error)) => Err(error),
+            Err(Halt::Read(error)) => self.found(&path, None, Problem::Node(lost(error)?)),
+        }
+    }
+
     /// Holds what the record of a file says of its size against its extents, which may end before the file does.
     fn sizes(&mut self, path: &Bytes, record: &Record, extents: u64, counted: u64) -> Result<(), CheckError> {
         let (ino, size, recorded) = (record.attr.ino, record.attr.size, record.attr.allocated);
@@ -145,7 +168,7 @@ impl Checker<'_> {
         if !self.seen.insert(&chunk.id) {
             return Ok(());
         }
-        self.block(chunk, true, self.options.data)?;
+        self.block(chunk, true, self.options.data, (Role::Data, path))?;
         let result = if self.options.data {
             self.reader.chunk(chunk, self.ask()).map(drop)
         } else {

@@ -17,7 +17,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cairn_block::{Descend, DirRoot, FileType, Ino, Kind, NameKey, Record, Ref, VolumeRoot, map_tree};
+use cairn_block::{BlockId, Descend, DirRoot, FileType, Ino, Kind, NameKey, Record, Ref, VolumeRoot, map_tree};
 use cairn_store::{Ask, Priority, StoreError};
 
 use crate::reader::{Patience, ReadError, TreeReader};
@@ -34,13 +34,15 @@ const REPORT_EVERY: u64 = 256;
 pub struct CheckOptions {
     /// Read and open every chunk, instead of asking the store whether it is there.
     pub data: bool,
+    /// Tell of every block, the first time it is met.
+    pub blocks: bool,
     /// How long one block may take.
     pub block_timeout: Duration,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { data: false, block_timeout: Duration::from_secs(60) }
+        Self { data: false, blocks: false, block_timeout: Duration::from_secs(60) }
     }
 }
 
@@ -68,11 +70,43 @@ pub struct Counts {
     pub findings: u64,
 }
 
+/// What a block is to the tree it was met in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The root of the volume, which a head points to.
+    Root,
+    /// A node of a directory.
+    Directory,
+    /// A node of the table of inodes with several names.
+    LinkTable,
+    /// A node of a file.
+    FileNode,
+    /// A part of a file's bytes.
+    Data,
+    /// Extended attributes.
+    Attributes,
+    /// A part of a file that is open and has no name any more.
+    OpenFile,
+}
+
+/// A block, and where it was met first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Use {
+    /// The block.
+    pub id: BlockId,
+    /// What it is.
+    pub role: Role,
+    /// The path of whom it belongs to; empty for the root, and for what the link table leads to.
+    pub path: Bytes,
+}
+
 /// What a check tells while it runs.
 #[derive(Debug)]
 pub enum Event {
     /// Something is wrong.
     Finding(Finding),
+    /// A block that is in use; see [`CheckOptions::blocks`].
+    Block(Use),
     /// So much was looked at.
     Progress(Counts),
 }
@@ -140,7 +174,7 @@ impl<'a> Checker<'a> {
         if !is_new && scope == Scope::New {
             return Ok(());
         }
-        self.block(root, is_new, true)?;
+        self.block(root, is_new, true, (Role::Root, &Bytes::new()))?;
         let payload = self.reader.payload(root, Kind::Root, self.ask());
         match payload.and_then(|payload| Ok(VolumeRoot::decode(&payload)?)) {
             Ok(root) => self.volume_root(&root, scope),
@@ -209,7 +243,8 @@ impl<'a> Checker<'a> {
         if !is_new && tree.inodes.is_none() {
             return Ok(Descend::No);
         }
-        self.block(reference, is_new, true)?;
+        let role = if path.is_empty() { Role::LinkTable } else { Role::Directory };
+        self.block(reference, is_new, true, (role, path))?;
         match probe.map(reference, level) {
             Ok(()) => Ok(Descend::Yes),
             Err(error) => {
@@ -273,11 +308,20 @@ impl<'a> Checker<'a> {
     }
 
     /// Counts a block, the first time it is met.
-    fn block(&mut self, reference: &Ref, is_new: bool, is_opened: bool) -> Result<(), CheckError> {
+    fn block(
+        &mut self,
+        reference: &Ref,
+        is_new: bool,
+        is_opened: bool,
+        (role, path): (Role, &Bytes),
+    ) -> Result<(), CheckError> {
         if is_new {
             self.counts.blocks += 1;
             self.counts.blocks_opened += u64::from(is_opened);
             self.counts.bytes += u64::from(reference.len);
+            if self.options.blocks {
+                self.tell(Event::Block(Use { id: reference.id, role, path: path.clone() }))?;
+            }
         }
         self.look()
     }
