@@ -11,6 +11,7 @@ mod at_rest;
 mod bad_input;
 mod bigdir;
 mod bigfile;
+mod collections;
 mod crash;
 mod faults;
 mod first_use;
