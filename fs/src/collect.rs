@@ -11,8 +11,7 @@
 use std::time::Duration;
 
 use cairn_block::{
-    BlockId, Content, Descend, DirRoot, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree,
-    map_tree,
+    BlockId, Content, Descend, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
 };
 use cairn_store::{Collection, Priority, Progress, StoreError, SweepOptions, SweepReport};
 
@@ -86,19 +85,6 @@ impl<'a> Marker<'a> {
     /// Marks a tree whose root is in memory.
     pub fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), CollectError> {
         self.walking(root_id(dir_root(&root.root)), |walk| walk.volume_root(root))
-    }
-
-    /// Marks a directory's tree and everything below.
-    pub fn dir(&mut self, dir: &DirRoot) -> Result<(), CollectError> {
-        self.walking(root_id(dir), |walk| {
-            walk.dirs.push(dir.clone());
-            walk.pending()
-        })
-    }
-
-    /// Marks a link table and what its inodes hold.
-    pub fn links(&mut self, links: &MapRoot) -> Result<(), CollectError> {
-        self.walking(root_id(links), |walk| walk.links(links))
     }
 
     /// Marks a file's tree and chunks.

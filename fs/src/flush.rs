@@ -148,6 +148,7 @@ impl Volume {
         let result = self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
         match result {
             Ok((head, folded)) => {
+                self.journal.lock().trimmed(delta_upto);
                 self.state.lock().land(&frozen, folded);
                 self.bell.drained.notify_all();
                 Ok(Some(head))

@@ -1,8 +1,9 @@
 //! A garbage collection over volumes that are in use.
 //!
-//! The store protects what is put or claimed while a collection runs, so the only danger is a block that
-//! was put *before* it began and that nothing refers to yet: one that a flush or a journal write has in hand.
-//! So the beginning, and only that, happens while every volume stands still. Marking and sweeping
+//! The store protects what is put or claimed while a collection runs. What was put *before* it began has to be reachable
+//! from something that the collection knows, and at that very moment: a flush that lands a little later makes trees of refs
+//! that were only in memory then, and lets go of the memory. So the beginning, and only that, happens while no volume
+//! flushes or writes its journal, and what each refers to beside its heads is noted in the same moment. Marking and sweeping
 //! go on beside all other work.
 
 use std::sync::Arc;
@@ -30,25 +31,52 @@ pub enum SweepError {
 
 /// Neither a flush nor a journal write is under way while this is held.
 struct Still<'a> {
+    volume: &'a Volume,
     _heads: MutexGuard<'a, Heads>,
-    _journal: MutexGuard<'a, Journal>,
+    journal: MutexGuard<'a, Journal>,
 }
 
-/// Removes what no head, no open file and no snapshot in `in_use` needs. `volumes` has to be all
-/// volumes of the store, each once: what another one needs would be taken for garbage.
+/// What a volume needs beside its heads.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    /// Blocks of changes that no tree holds yet, on their way through memory and the journal.
+    pub unsettled: Vec<BlockId>,
+    /// Files that are open and have no name.
+    pub files: Vec<FileRoot>,
+}
+
+impl Still<'_> {
+    fn in_memory(&self) -> InMemory {
+        let live = self.volume.state.lock().live();
+        let journal = self.journal.blocks.iter().map(|(_, id)| *id);
+        InMemory { unsettled: live.blocks.into_iter().chain(journal).collect(), files: live.files }
+    }
+}
+
+/// Removes what no head, no open file and no snapshot of those that `in_use` names needs. `volumes` has to be all
+/// volumes of the store, each once: what another one needs would be taken for garbage. `in_use` is asked once the
+/// collection has begun.
 pub fn sweep(
     volumes: &[Arc<Volume>],
     collector: &dyn Collector,
-    in_use: &[Ref],
+    in_use: &dyn Fn() -> Vec<Ref>,
     options: SweepOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Marked, SweepReport), SweepError> {
     let Some(first) = volumes.first() else { return Ok(Default::default()) };
-    let collection = {
-        let _still: Vec<Still<'_>> = volumes.iter().map(|volume| volume.still()).collect();
-        collector.begin_collection().map_err(CollectError::from)?
+    let (collection, in_memory) = {
+        let still: Vec<Still<'_>> = volumes.iter().map(|volume| volume.still()).collect();
+        let collection = collector.begin_collection().map_err(CollectError::from)?;
+        (collection, still.iter().map(Still::in_memory).collect::<Vec<_>>())
     };
     let mut marker = Marker::new(first.reader(), collection);
+    for InMemory { unsettled, files } in &in_memory {
+        unsettled.iter().for_each(|id| marker.leaf(id));
+        files.iter().try_for_each(|root| marker.file(root))?;
+    }
+    for root in in_use() {
+        marker.head(&root)?;
+    }
     for volume in volumes {
         let (heads, untrusted) = volume.kept_heads()?;
         if untrusted > 0 {
@@ -58,47 +86,20 @@ pub fn sweep(
         for head in heads {
             marker.head(&head.root)?;
         }
-        volume.mark_live(&mut marker)?;
-    }
-    for root in in_use {
-        marker.head(root)?;
     }
     let marked = marker.marked();
     Ok((marked, marker.sweep(options, progress)?))
 }
 
-/// What memory keeps alive beside the heads.
-#[derive(Debug, Default)]
-pub struct InMemory {
-    /// Blocks of changes that no tree holds yet, and of the journal that tells of them.
-    pub unsettled: Vec<BlockId>,
-    /// Files that are in use, among them those without a name.
-    pub files: Vec<FileRoot>,
-}
-
 impl Volume {
-    /// What a collection keeps though no head needs it.
+    /// What a collection keeps though no head needs it, and the journal's own records.
     pub fn in_memory(&self) -> Result<InMemory, FsError> {
-        let live = self.state.lock().live();
-        let journal = self.heads_store.deltas(&self.id(), 0)?.into_iter().map(|(_, id)| id);
-        Ok(InMemory { unsettled: live.blocks.into_iter().chain(journal).collect(), files: live.files })
+        let mut found = self.still().in_memory();
+        found.unsettled.extend(self.heads_store.deltas(&self.id(), 0)?.into_iter().map(|(_, id)| id));
+        Ok(found)
     }
 
     fn still(&self) -> Still<'_> {
-        Still { _heads: self.heads.lock(), _journal: self.journal.lock() }
-    }
-
-    fn mark_live(&self, marker: &mut Marker<'_>) -> Result<(), CollectError> {
-        let live = self.state.lock().live();
-        for id in &live.blocks {
-            marker.leaf(id);
-        }
-        for root in &live.files {
-            marker.file(root)?;
-        }
-        for dir in &live.dirs {
-            marker.dir(dir)?;
-        }
-        marker.links(&live.links)
+        Still { volume: self, _heads: self.heads.lock(), journal: self.journal.lock() }
     }
 }

@@ -97,6 +97,22 @@ pub(crate) struct Journal {
     pub(crate) written: u64,
     /// Deltas since the last flush, in bytes.
     pub(crate) bytes: u64,
+    /// Blocks that deltas refer to, each with the last delta of its cut. A replay needs them until the journal is trimmed,
+    /// whatever memory holds by then.
+    pub(crate) blocks: Vec<(u64, BlockId)>,
+}
+
+impl Journal {
+    /// A cut whose last delta is the newest is in the log.
+    fn refers_to(&mut self, cut: &Cut) {
+        let seq = self.seq;
+        self.blocks.extend(cut.chunks().map(|id| (seq, id)));
+    }
+
+    /// Deltas up to this number are in a head.
+    pub(crate) fn trimmed(&mut self, upto: u64) {
+        self.blocks.retain(|(seq, _)| *seq > upto);
+    }
 }
 
 /// What the keeper and those who wait for it tell each other.
@@ -414,6 +430,7 @@ impl Volume {
             journal.seq += 1;
             journal.bytes += delta.len() as u64;
         }
+        journal.refers_to(cut);
         Ok(stored)
     }
 
@@ -446,7 +463,7 @@ impl Volume {
             if !usable {
                 continue;
             }
-            match self.replay_delta(&mut replay, seq, &id) {
+            match self.replay_delta(&mut journal, &mut replay, &id) {
                 Ok(whole) => cuts += u64::from(whole),
                 Err(error) => {
                     tracing::error!(%seq, %error, "the journal ends early: a record can't be used");
@@ -467,11 +484,17 @@ impl Volume {
         Ok(usable)
     }
 
-    fn replay_delta(&self, replay: &mut journal::Replay, seq: u64, id: &BlockId) -> Result<bool, ReplayError> {
+    /// Takes the delta that the journal's number has come to.
+    fn replay_delta(
+        &self,
+        journal: &mut Journal,
+        replay: &mut journal::Replay,
+        id: &BlockId,
+    ) -> Result<bool, ReplayError> {
         let ask = Ask::now(FLUSH_TIMEOUT);
         let block = self.store.get(id, ask).map_err(FsError::from)?;
         let block = block.ok_or(FsError::Missing { id: *id, ino: Ino::ROOT })?;
-        let Some(cut) = replay.take(&block, &self.keys, seq)? else { return Ok(false) };
+        let Some(cut) = replay.take(&block, &self.keys, journal.seq)? else { return Ok(false) };
         for chunk in cut.chunks() {
             if !self.store.has(&chunk).map_err(FsError::from)? {
                 return Err(FsError::Missing { id: chunk, ino: Ino::ROOT }.into());
@@ -479,6 +502,7 @@ impl Volume {
         }
         let wait = Wait::Until(ask.deadline);
         self.run(wait, |state| state.replay_loads(&cut.loads))?;
+        journal.refers_to(&cut);
         self.state.lock().replay(cut);
         Ok(true)
     }

@@ -163,7 +163,7 @@ pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outc
             snapshots_dropped += volume.thin(now())? as u64;
         }
     }
-    let in_use: Vec<_> = opened.iter().flat_map(|open| open.door.snapshots().roots_in_use()).collect();
+    let in_use = || opened.iter().flat_map(|open| open.door.snapshots().roots_in_use()).collect();
     let options = SweepOptions { dry_run: question.dry_run };
     let mut progress = |progress: cairn_store::Progress| {
         let shown = Progress {

@@ -171,19 +171,17 @@ impl State {
         }
     }
 
-    /// What a garbage collection has to keep beside the trees of heads: refs of changed files, and
-    /// the trees of files that no head may hold any more.
+    /// What a garbage collection has to keep beside the tree of the current head and what the journal refers to: refs of
+    /// changes that are in memory only, and files that are open and have no name in any tree.
     pub(crate) fn live(&self) -> Live {
-        let mut live = Live { links: self.links.base.clone(), ..Live::default() };
+        let mut live = Live::default();
         for slot in self.slots.values() {
             let Some(node) = slot.node.as_deref() else { continue };
-            match &node.body {
-                Body::File(file) => live.add_file(file),
-                Body::Dir(dir) if slot.place != Place::Orphan => live.dirs.push(dir.base.clone()),
-                _ => {}
+            if let Some(file) = node.file() {
+                live.add_changes(file);
             }
-            if let Attributes::Sealed(reference) = &node.xattrs {
-                live.blocks.push(reference.id);
+            if slot.place == Place::Orphan {
+                live.add_nameless(node);
             }
         }
         live
@@ -197,23 +195,25 @@ pub(crate) struct Live {
     pub(crate) blocks: Vec<BlockId>,
     /// File trees.
     pub(crate) files: Vec<cairn_block::entry::FileRoot>,
-    /// Directory trees.
-    pub(crate) dirs: Vec<DirRoot>,
-    /// The link table.
-    pub(crate) links: MapRoot,
 }
 
 impl Live {
-    fn add_file(&mut self, file: &File) {
-        if let Content::File(root) = &file.base {
-            self.files.push(root.clone());
-        }
+    fn add_changes(&mut self, file: &File) {
         for layer in file.flushing.iter().chain([&file.layer]) {
             for (_, piece) in layer.iter() {
                 if let Source::Stored { chunk, .. } = &piece.source {
                     self.blocks.push(chunk.id);
                 }
             }
+        }
+    }
+
+    fn add_nameless(&mut self, node: &Node) {
+        if let Some(Content::File(root)) = node.file().map(|file| &file.base) {
+            self.files.push(root.clone());
+        }
+        if let Attributes::Sealed(reference) = &node.xattrs {
+            self.blocks.push(reference.id);
         }
     }
 }

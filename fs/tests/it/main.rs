@@ -1,5 +1,6 @@
 //! The crate judged from outside, in one binary.
 
+mod collecting;
 mod model;
 mod mount;
 mod versions;
