@@ -3,7 +3,8 @@
 //! Long runs are chunked by content and go straight into the blocks that the next tree will refer to:
 //! a stream is written once. Short ones are parked together in shared blocks, to be chunked with
 //! their neighbours by the flush. The end of a file that is still open may grow: it is parked *and*
-//! kept in memory, so that its last chunk is not cut where a journal record happened to end.
+//! kept in memory, so that its last chunk is not cut where a journal record happened to end. What is
+//! parked once is not parked again, however small the steps in which the file grows.
 
 use std::ops::Range;
 
@@ -76,8 +77,10 @@ pub(crate) fn store_data(sealer: &Sealer, cut: &mut Cut, purpose: Purpose) -> Re
             if let Some(start) = carried {
                 stored.carried.push((run.ino, run.offset + start as u64..run.offset + run.len));
             }
+            let journaled = file.journaled.saturating_sub(run.offset) as usize;
+            let missing = rest.into_iter().map(|range| range.start.max(journaled)..range.end);
             chunks.extend(cuts.into_iter().map(|range| Part { run: number, range }));
-            parked.extend(rest.into_iter().map(|range| Part { run: number, range }));
+            parked.extend(missing.filter(|range| !range.is_empty()).map(|range| Part { run: number, range }));
             runs.push((Run { kept_from: carried.unwrap_or(data.len()), ..run }, data));
         }
     }

@@ -343,7 +343,15 @@ fn decode_piece(input: &mut Reader<'_>, files: &mut Vec<FileCut>) -> Result<(), 
     }
     match files.last_mut().filter(|file| file.ino == ino) {
         Some(file) => file.pieces.push((offset, piece)),
-        None => files.push(FileCut { ino, size: 0, closed: true, fixed, orphan: false, pieces: vec![(offset, piece)] }),
+        None => files.push(FileCut {
+            ino,
+            size: 0,
+            closed: true,
+            fixed,
+            orphan: false,
+            journaled: 0,
+            pieces: vec![(offset, piece)],
+        }),
     }
     Ok(())
 }

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::layer::{Layer, Piece, Span};
+use super::node::Carried;
 use super::*;
 use cairn_block::entry::{Attr, Content};
+use cairn_block::limits::CDC_BYTES_MIN;
 
 /// Where an inode that changes for the first time since a freeze is found in the frozen tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +140,8 @@ pub(crate) struct FileCut {
     pub(crate) fixed: bool,
     /// It has no name: its data may leave memory, but the journal does not carry it.
     pub(crate) orphan: bool,
+    /// Up to here the journal has the bytes of the piece that it is in; they are there again for the sake of the next cut.
+    pub(crate) journaled: u64,
     /// The pieces, in order.
     pub(crate) pieces: Vec<(u64, Piece)>,
 }
@@ -185,7 +189,11 @@ impl State {
         let names = batch.names.iter().filter_map(|(parent, key)| self.name_item(*parent, key)).collect();
         let links = batch.links.iter().filter_map(|ino| Some((*ino, *self.link_change(*ino)?))).collect();
         let contents = batch.contents.iter().filter_map(|ino| self.content_item(*ino)).collect();
-        let files = batch.ranges.iter().filter_map(|(ino, ranges)| self.file_cut(*ino, ranges)).collect();
+        let files = batch.ranges.iter().filter_map(|(ino, ranges)| self.file_cut(*ino, ranges)).collect::<Vec<_>>();
+        for file in files.iter().filter(|file| file.journaled > 0) {
+            // What is left of it after the next cut is carried on.
+            self.file_mut(file.ino).map(|file| file.carried.take());
+        }
         let loads = batch.loads.clone();
         Cut { sequence: self.sequence, next_ino: self.next_ino, loads, nodes, names, links, contents, files, batch }
     }
@@ -235,12 +243,25 @@ impl State {
         let slot = self.slots.get(&ino)?;
         let node = slot.node.as_deref()?;
         let file = node.file()?;
-        let mut pieces = Vec::new();
-        for range in ranges.iter() {
-            file.changed_pieces(range, &mut pieces);
-        }
         let orphan = slot.place == Place::Orphan;
-        Some(FileCut { ino, size: node.attr.size, closed: node.opens == 0, fixed: file.fixed, orphan, pieces })
+        let grown = file.carried.as_ref().filter(|_| !orphan && !file.fixed);
+        let (mut pieces, mut journaled) = (Vec::new(), 0);
+        for range in ranges.iter() {
+            let mut start = range.start;
+            if let Some(carried) = grown.filter(|carried| carried.is_worth_a_look(&range)) {
+                (start, journaled) = (carried.range.start, carried.range.end);
+            }
+            file.changed_pieces(start..range.end, &mut pieces);
+        }
+        Some(FileCut {
+            ino,
+            size: node.attr.size,
+            closed: node.opens == 0,
+            fixed: file.fixed,
+            orphan,
+            journaled,
+            pieces,
+        })
     }
 
     /// Replaces buffers by where they are stored now.
@@ -254,11 +275,25 @@ impl State {
         self.memory_bytes = self.memory_bytes - before + self.memory_in(ino);
     }
 
-    /// Has a range journaled again together with the next change of its file: a chunk that may still grow.
+    /// Keeps the end of a stream together with what follows it: a chunk that may still grow.
     pub(crate) fn carry(&mut self, ino: Ino, range: Range<u64>) {
-        if let Some(file) = self.node_mut(ino).and_then(Node::file_mut) {
-            file.carried = Some(range);
+        let Some(file) = self.file_mut(ino) else { return };
+        match &mut file.carried {
+            Some(carried) if carried.range.end == range.start => carried.range.end = range.end,
+            carried => *carried = Some(Carried { looked_to: range.end, range }),
         }
+    }
+
+    fn file_mut(&mut self, ino: Ino) -> Option<&mut File> {
+        self.node_mut(ino).and_then(Node::file_mut)
+    }
+}
+
+impl Carried {
+    /// Whether what was written behind it may hold the next cut: a chunk has at least so many bytes, and what is shorter
+    /// is parked whole.
+    fn is_worth_a_look(&self, written: &Range<u64>) -> bool {
+        written.start == self.range.end && written.end - self.looked_to >= CDC_BYTES_MIN as u64
     }
 }
 

@@ -166,11 +166,9 @@ impl State {
     fn lay(&mut self, ino: Ino, offset: u64, piece: Piece) -> Step<()> {
         let before = self.memory_in(ino);
         let (_, file) = self.loaded_file(ino)?;
-        let carried = file.carried.take_if(|range| range.end == offset);
-        let start = carried.map_or(offset, |range| range.start);
         let end = offset + piece.len;
         file.put(offset, piece);
-        self.batch.range(ino, start..end);
+        self.batch.range(ino, offset..end);
         self.memory_bytes = self.memory_bytes - before + self.memory_in(ino);
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use cairn_block::{Attr, Content, DirRoot, Ino, Ref};
 
@@ -98,7 +100,16 @@ pub(crate) struct File {
     /// Counts replacements of the whole content.
     pub(crate) generation: u32,
     /// The end of a stream that is in the journal but kept in memory too, to be chunked with what follows.
-    pub(crate) carried: Option<std::ops::Range<u64>>,
+    pub(crate) carried: Option<Carried>,
+}
+
+/// The end of a stream whose next cut is not known yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    /// Where it lies: from the last cut, or the beginning, to where the journal has the file.
+    pub(crate) range: Range<u64>,
+    /// Up to here no cut was found. Looking again at every few bytes would cost more than writing them.
+    pub(crate) looked_to: u64,
 }
 
 impl File {
