@@ -33,6 +33,8 @@ struct Shared {
 struct State {
     pending: BTreeMap<Key, Weak<dyn Expire>>,
     next: u64,
+    /// When the thread looks again by itself; `None` while it waits to be told.
+    alarm: Option<Instant>,
     closing: bool,
 }
 
@@ -56,9 +58,11 @@ impl Deadlines {
         let key = (at, state.next);
         state.next += 1;
         state.pending.insert(key, target);
-        let is_first = state.pending.first_key_value().is_some_and(|(first, _)| *first == key);
+        // Most deadlines come after those that were set before: waking the thread for each would cost more than the
+        // operation.
+        let is_earlier = state.alarm.is_none_or(|alarm| at < alarm);
         drop(state);
-        if is_first {
+        if is_earlier {
             self.shared.changed.notify_one();
         }
         Watch { key, shared: Arc::clone(&self.shared) }
@@ -83,10 +87,12 @@ impl Shared {
         let mut state = self.state.lock();
         while !state.closing {
             let Some((&(at, _), _)) = state.pending.first_key_value() else {
+                state.alarm = None;
                 self.changed.wait(&mut state);
                 continue;
             };
             if Instant::now() < at {
+                state.alarm = Some(at);
                 self.changed.wait_until(&mut state, at);
                 continue;
             }
