@@ -34,6 +34,9 @@ const QUEUED_MAX: usize = 16 * BATCH_CHANGES;
 const REPLAY_BYTES_MAX: u64 = 1 << 30;
 const REPLAY_RECORDS_MAX: u64 = 1 << 18;
 
+/// Records since then that are worth a table of their own when the store comes to rest: some two MiB of memory.
+const REST_RECORDS_MIN: u64 = 1 << 13;
+
 /// A read that races a collection finds its block at the copy's place on the second try. More tries are for luck
 /// beyond reason.
 const READ_TRIES: usize = 4;
@@ -240,6 +243,12 @@ impl Inner {
         let bytes = self.appended_bytes.load(Ordering::Relaxed) - self.flushed.0.load(Ordering::Relaxed);
         let records = self.appender.synced().saturating_sub(self.flushed.1.load(Ordering::Relaxed));
         self.checkpoint(bytes >= REPLAY_BYTES_MAX || records >= REPLAY_RECORDS_MAX)
+    }
+
+    /// After a burst of work: what the index holds in memory goes to its tables, if it is enough to be worth one.
+    pub(crate) fn rest(&self) -> Result<(), StoreError> {
+        let records = self.appender.synced().saturating_sub(self.flushed.1.load(Ordering::Relaxed));
+        self.checkpoint(records >= REST_RECORDS_MIN)
     }
 
     fn checkpoint_once(&self, is_durable: bool) -> Result<(), StoreError> {

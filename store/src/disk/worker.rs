@@ -1,12 +1,17 @@
-//! What a store does while nobody waits: syncs that keep writers from running ahead of the disk, and checkpoints.
+//! What a store does while nobody waits: syncs that keep writers from running ahead of the disk, checkpoints, and giving
+//! memory back after a burst of work.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use super::inner::Inner;
 use crate::StoreError;
+
+/// A burst of work is over when nothing has been asked for so long.
+const REST_AFTER: Duration = Duration::from_secs(10);
 
 /// What was asked for.
 #[derive(Debug, Default, Clone, Copy)]
@@ -37,12 +42,20 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    fn wait(&self) -> Wants {
+    /// What is wanted; nothing, if nobody wanted anything for so long.
+    fn wait(&self, rest_after: Option<Duration>) -> Option<Wants> {
         let mut wants = self.wants.lock();
         while !(wants.sync || wants.checkpoint || wants.stop) {
-            self.changed.wait(&mut wants);
+            match rest_after {
+                None => self.changed.wait(&mut wants),
+                Some(after) => {
+                    if self.changed.wait_for(&mut wants, after).timed_out() {
+                        return None;
+                    }
+                }
+            }
         }
-        std::mem::take(&mut *wants)
+        Some(std::mem::take(&mut *wants))
     }
 }
 
@@ -75,12 +88,19 @@ impl Drop for Worker {
 }
 
 fn run(inner: &Inner) {
+    let mut rest_after = None;
     loop {
-        let wants = inner.signal.wait();
-        if wants.stop {
-            return;
-        }
-        let done = if wants.checkpoint { inner.checkpoint_in_background() } else { inner.appender.sync() };
+        let done = match inner.signal.wait(rest_after) {
+            Some(wants) if wants.stop => return,
+            Some(wants) => {
+                rest_after = Some(REST_AFTER);
+                if wants.checkpoint { inner.checkpoint_in_background() } else { inner.appender.sync() }
+            }
+            None => {
+                rest_after = None;
+                inner.rest()
+            }
+        };
         if let Err(error) = done {
             // Whoever syncs next is told; here it is only early.
             tracing::warn!(%error, "background work of the store failed");
