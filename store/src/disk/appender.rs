@@ -108,13 +108,14 @@ impl Appender {
         change: impl FnOnce(Location) -> Change,
     ) -> Result<(Appended, Nudge), StoreError> {
         let appended = writer.append(&self.log, record)?;
+        // Before anybody can see it: whoever finds the record there and syncs has to wait for it, too.
+        self.appended.store(appended.seq, Ordering::Release);
         let queued = Queued { seq: appended.seq, upto: appended.upto, change: change(appended.at) };
         let queued = {
             let mut catalog = self.catalog.write();
             catalog.apply(queued, block.cloned());
             catalog.queued()
         };
-        self.appended.store(appended.seq, Ordering::Release);
         Ok((appended, Nudge { wants_sync: writer.unsynced_bytes() >= UNSYNCED_BYTES_NUDGE, queued }))
     }
 
