@@ -8,15 +8,15 @@
 //! could take one failure for one success.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::catalog::{Catalog, Change, Position, Queued};
 use super::record::Location;
 use super::writer::{Appended, Log, Record, Writer};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use crate::{ReadOnlyReason, StoreError};
-use cairn_block::Block;
+use bytes::Bytes;
+use cairn_block::{Block, BlockId};
 
 /// Bytes since the last sync from which on a sync in the background is worth it.
 const UNSYNCED_BYTES_NUDGE: u64 = 8 << 20;
@@ -258,7 +258,7 @@ impl Appender {
     }
 
     /// The active segment's file, and the part of it that a power cut can take.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn unsynced_range(&self) -> (std::path::PathBuf, u64, u64) {
         self.writer.lock().unsynced_range()
     }

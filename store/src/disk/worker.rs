@@ -1,12 +1,11 @@
 //! What a store does while nobody waits: syncs that keep writers from running ahead of the disk, and checkpoints.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::inner::Inner;
 use crate::StoreError;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// What was asked for.
 #[derive(Debug, Default, Clone, Copy)]
@@ -56,7 +55,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn start(inner: &Arc<Inner>) -> Result<Self, StoreError> {
         let worker = Arc::clone(inner);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("cairn-store".into())
             .spawn(move || run(&worker))
             .map_err(|source| StoreError::io("start the thread of", &inner.root, source))?;
