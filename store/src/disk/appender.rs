@@ -215,9 +215,9 @@ impl Appender {
         writer.rotate(&self.log)
     }
 
-    /// Brings what is buffered to the file, for a reader.
-    pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        self.writer.lock().flush(&self.log)
+    /// The payload of a record that is not durable yet.
+    pub(crate) fn unsynced(&self, id: &BlockId) -> Option<Bytes> {
+        self.writer.lock().unsynced(id)
     }
 
     /// Runs something while nothing is appended or synced and everything is durable.
