@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 accept_rows=(first_use judges programs bigdir bigfile at_rest crash wrong_disk memory bad_input)
-prove_rows=(collections)
+prove_rows=(collections models schedules)
 
 usage() {
   echo "usage: full.sh accept ${accept_rows[*]// /|}|all" >&2
@@ -44,6 +44,17 @@ tests() {
 
 row_memory() {
   cargo build --release --package cairn-store --features disk --example index_memory && tests fuse-tests memory::
+}
+
+# Random histories: the store in memory and on disk, the volume over both.
+row_models() {
+  tests store histories:: \
+    && cargo test --release --package cairn-store --features disk,testing --lib -- --test-threads=1 --show-output histories:: \
+    && tests fs model::
+}
+
+row_schedules() {
+  scripts/schedules.sh 1
 }
 
 run_row() {

@@ -33,6 +33,7 @@ mod sealer;
 pub mod snapshots;
 mod state;
 mod sweep;
+mod sync;
 pub mod thinning;
 pub mod tree;
 pub mod verify;

@@ -24,6 +24,10 @@ mod hint_store;
 mod memory;
 mod progress;
 mod scrubber;
+#[cfg(not(shuttle))]
+mod sync;
+#[cfg(shuttle)]
+pub mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 

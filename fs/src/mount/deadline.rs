@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::thread;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// Something that can be late.
 pub(super) trait Expire: Send + Sync {
@@ -97,7 +96,7 @@ impl Shared {
                 continue;
             }
             let late = state.pending.pop_first().and_then(|(_, target)| target.upgrade());
-            parking_lot::MutexGuard::unlocked(&mut state, || {
+            MutexGuard::unlocked(&mut state, || {
                 if let Some(target) = late {
                     target.expire();
                 }

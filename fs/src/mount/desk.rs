@@ -12,10 +12,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tracing::Level;
 
 use super::deadline::{Deadlines, Expire};
@@ -23,6 +21,8 @@ use super::listing::ListingSize;
 use super::pool::{Pool, PoolLimits};
 use crate::error::FsError;
 use crate::ops::{Operations, Wait};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A reply object of some kind of request.
 pub(super) trait Answer: Send + 'static {

@@ -26,6 +26,8 @@ mod options;
 mod pool;
 mod reply;
 mod request;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod session;
 mod takeover;
 mod teardown;

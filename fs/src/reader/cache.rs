@@ -4,7 +4,8 @@ use std::hash::Hash;
 
 use cairn_store::Priority;
 use cairn_store::cache::{Policy, PolicyOptions, Requester};
-use parking_lot::Mutex;
+
+use crate::sync::Mutex;
 
 /// What an entry costs beyond its value: key, links, table slot. Keeps many small entries from hiding their price.
 const ENTRY_BYTES: usize = 192;

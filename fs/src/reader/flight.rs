@@ -11,9 +11,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use cairn_block::{BlockId, Kind, Ref};
 use cairn_store::{Ask, StoreError};
-use parking_lot::{Condvar, Mutex};
 
 use super::ReadError;
+use crate::sync::{Condvar, Mutex};
 
 /// The ref as a whole is the key, so that nobody gets a plaintext whose key it doesn't hold.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -77,6 +77,12 @@ pub(super) enum Seat<'a> {
 }
 
 impl Flights {
+    /// Whether nothing is being loaded.
+    #[cfg(all(test, shuttle))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.lock().is_empty()
+    }
+
     pub(super) fn board(&self, reference: &Ref, kind: Kind) -> Seat<'_> {
         let wanted = Wanted { reference: reference.clone(), kind };
         let mut open = self.open.lock();

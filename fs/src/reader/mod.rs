@@ -13,6 +13,8 @@ mod cache;
 mod error;
 mod flight;
 mod nodes;
+#[cfg(all(test, shuttle))]
+mod schedules;
 
 use std::fmt;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use cairn_block::{Block, BlockId};
-use parking_lot::RwLock;
 
+use crate::sync::RwLock;
 use crate::{Ask, BlockStore, Put, StoreError};
 
 /// A block store whose blocks may be deleted at any time. Own data is never behind this trait.

@@ -18,6 +18,8 @@
 mod backing;
 mod interest;
 mod policy;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod store;
 
 pub use backing::{CacheBacking, MemoryBacking};

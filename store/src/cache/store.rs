@@ -4,13 +4,12 @@
 //! gives up is deleted before what it admits is written, so the bytes never exceed the ceiling even for a moment. Readers
 //! only lock the policy, briefly.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use cairn_block::limits::{CDC_BYTES_MIN, SEALED_BLOCK_BYTES_MAX};
 use cairn_block::{Block, BlockId};
-use parking_lot::Mutex;
 
 use super::{CacheBacking, Policy, PolicyOptions, Requester};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::{Ask, BlockStore, Priority, Put, StoreError};
 
 /// What a block costs beyond its bytes: a log record's header and trailer, its index entry, its place in the policy.

@@ -8,15 +8,15 @@
 //! could take one failure for one success.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::catalog::{Catalog, Change, Position, Queued};
 use super::record::Location;
 use super::writer::{Appended, Log, Record, Writer};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard, RwLock};
 use crate::{ReadOnlyReason, StoreError};
-use cairn_block::Block;
+use bytes::Bytes;
+use cairn_block::{Block, BlockId};
 
 /// Bytes since the last sync from which on a sync in the background is worth it.
 const UNSYNCED_BYTES_NUDGE: u64 = 8 << 20;
@@ -108,13 +108,14 @@ impl Appender {
         change: impl FnOnce(Location) -> Change,
     ) -> Result<(Appended, Nudge), StoreError> {
         let appended = writer.append(&self.log, record)?;
+        // Before anybody can see it: whoever finds the record there and syncs has to wait for it, too.
+        self.appended.store(appended.seq, Ordering::Release);
         let queued = Queued { seq: appended.seq, upto: appended.upto, change: change(appended.at) };
         let queued = {
             let mut catalog = self.catalog.write();
             catalog.apply(queued, block.cloned());
             catalog.queued()
         };
-        self.appended.store(appended.seq, Ordering::Release);
         Ok((appended, Nudge { wants_sync: writer.unsynced_bytes() >= UNSYNCED_BYTES_NUDGE, queued }))
     }
 
@@ -214,9 +215,9 @@ impl Appender {
         writer.rotate(&self.log)
     }
 
-    /// Brings what is buffered to the file, for a reader.
-    pub(crate) fn flush(&self) -> Result<(), StoreError> {
-        self.writer.lock().flush(&self.log)
+    /// The payload of a record that is not durable yet.
+    pub(crate) fn unsynced(&self, id: &BlockId) -> Option<Bytes> {
+        self.writer.lock().unsynced(id)
     }
 
     /// Runs something while nothing is appended or synced and everything is durable.
@@ -257,7 +258,7 @@ impl Appender {
     }
 
     /// The active segment's file, and the part of it that a power cut can take.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn unsynced_range(&self) -> (std::path::PathBuf, u64, u64) {
         self.writer.lock().unsynced_range()
     }

@@ -177,7 +177,7 @@ impl Catalog {
         }
     }
 
-    /// A record was written again, elsewhere.
+    /// A record was written again, elsewhere, and is durable there: its block is read from the log from now on.
     pub(crate) fn relocate(&mut self, seq: u64, to: Location, upto: Position) {
         let Some(first) = self.queue.front().map(|queued| queued.seq) else { return };
         let Some(queued) = seq.checked_sub(first).and_then(|n| self.queue.get_mut(n as usize)) else { return };
@@ -251,10 +251,11 @@ impl Catalog {
 }
 
 fn relocate_recent(recent: &mut HashMap<BlockId, Recent>, id: &BlockId, of: u64, to: Location) {
-    if let Some(Recent::At { at, seq, .. }) = recent.get_mut(id)
+    if let Some(Recent::At { at, seq, unsynced }) = recent.get_mut(id)
         && *seq == of
     {
         *at = to;
+        *unsynced = None;
     }
 }
 

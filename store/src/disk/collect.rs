@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cairn_block::BlockId;
-use parking_lot::Mutex;
 
 use super::appender::Nudge;
 use super::catalog::Change;
@@ -21,6 +20,7 @@ use super::marks::Marks;
 use super::record::{DeadEntry, Location, Subject, record_bytes};
 use super::store::DiskStore;
 use super::writer::{Class, Record};
+use crate::sync::Mutex;
 use crate::{Collection, Collector, Progress, StoreError, SweepOptions, SweepReport};
 
 /// Blocks decided on with the gate closed: a put waits for about a millisecond at most.

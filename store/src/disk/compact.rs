@@ -20,6 +20,7 @@ use super::scan::{Found, Scan};
 use super::segment::SEGMENT_HEADER_BYTES;
 use super::writer::{Class, Record};
 use crate::StoreError;
+use crate::sync::thread;
 
 impl Inner {
     /// Rewrites segments. A full disk ends it early: what could be given back was.
@@ -248,7 +249,7 @@ impl Pace {
         self.bytes += copied;
         if self.bytes >= STEP_BYTES {
             sync()?;
-            std::thread::sleep(self.since.elapsed().min(PAUSE_MAX));
+            thread::sleep(self.since.elapsed().min(PAUSE_MAX));
             *self = Self::new();
         }
         Ok(())

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
 use crate::StoreError;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The disk as the log sees it.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct Device {
     syncs: AtomicU64,
     #[cfg(test)]
     pub(crate) faults: super::faults::Faults,
+    #[cfg(all(test, shuttle))]
+    pub(crate) witness: super::schedules::Witness,
 }
 
 impl Device {
@@ -56,6 +58,8 @@ impl Device {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         #[cfg(test)]
         self.faults.sync().map_err(|e| StoreError::io("sync", path, e))?;
+        #[cfg(all(test, shuttle))]
+        self.witness.sync(file, path);
         file.sync_data().map_err(|source| StoreError::io("sync", path, source))
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use cairn_block::limits::HEAD_BYTES_MAX;
 use cairn_block::{Block, BlockId, DeviceId, VolumeId};
 
-use super::catalog::{Change, HeadAt};
+use super::catalog::{Change, HeadAt, HeadKey};
 use super::inner::Inner;
 use super::record::{Subject, place_bytes};
 use super::store::DiskStore;
@@ -35,22 +35,16 @@ impl HeadStore for DiskStore {
 
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {
         let inner = &*self.inner;
-        if inner.appender.read_only().is_none() {
-            inner.appender.flush()?;
-        }
         let from = (*volume, DeviceId::from_bytes([0; 32]), 0);
         let to = (*volume, DeviceId::from_bytes([0xff; 32]), u64::MAX);
         let kept: Vec<_> = {
             let catalog = inner.catalog.read();
-            catalog.heads.range(from..=to).map(|(key, head)| (*key, *head)).collect()
+            catalog.heads.range(from..=to).map(|(key, _)| *key).collect()
         };
         let mut heads = Vec::with_capacity(kept.len());
-        for ((_, device, seq), head) in kept {
-            match inner.head_bytes(&head)? {
-                Some(bytes) => heads.push(StoredHead { device, seq, bytes }),
-                // One damaged head must not hide the others.
-                None => tracing::error!(%volume, %device, seq, "a head is damaged"),
-            }
+        for key in kept {
+            let (_, device, seq) = key;
+            heads.extend(inner.head_bytes(&key)?.map(|bytes| StoredHead { device, seq, bytes }));
         }
         Ok(heads)
     }
@@ -118,8 +112,29 @@ impl HeadStore for DiskStore {
 }
 
 impl Inner {
-    /// A head's bytes; `None` if they are damaged.
-    fn head_bytes(&self, head: &HeadAt) -> Result<Option<Bytes>, StoreError> {
+    /// A head's bytes; `None` if it was dropped meanwhile, or is damaged: one must not hide the others.
+    fn head_bytes(&self, key: &HeadKey) -> Result<Option<Bytes>, StoreError> {
+        let mut tried = None;
+        loop {
+            let Some(head) = self.catalog.read().heads.get(key).copied() else { return Ok(None) };
+            if let Some(bytes) = self.head_at(&head)? {
+                return Ok(Some(bytes));
+            }
+            // Not written yet, perhaps, and never will be if the disk is full: reading must work then, too.
+            if let Some(bytes) = self.appender.unsynced(&head.id) {
+                return Ok(Some(bytes));
+            }
+            // Once more, in case it was synced or a collection moved it just now.
+            if tried.replace(head) == Some(head) {
+                let (volume, device, seq) = key;
+                tracing::error!(%volume, %device, seq, "a head is damaged");
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What lies where a head should; `None` if it is something else.
+    fn head_at(&self, head: &HeadAt) -> Result<Option<Bytes>, StoreError> {
         match self.log.segments.read(&self.log.device, head.at) {
             Ok(Some(bytes)) if BlockId::of(&bytes) == head.id => Ok(Some(Bytes::from(bytes))),
             Ok(_) => Ok(None),

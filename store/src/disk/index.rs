@@ -17,13 +17,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cairn_block::{BlockId, DeviceId, VolumeId};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{ColumnFamily, DB, FlushOptions, Options, ReadOptions, WriteBatch, WriteOptions};
 use rustix::io::Errno;
 
 use super::catalog::{Catalog, Change, HeadAt, Journal, Position, Queued};
 use super::index_options::{FAMILIES, Family, descriptors, options};
 use super::record::{Location, StoreId, array_at, u32_at, u64_at};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 use crate::{HINT_BYTES_MAX, StoreError};
 
 const CHECKPOINT: &[u8] = b"checkpoint";

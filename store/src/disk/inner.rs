@@ -6,11 +6,9 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use cairn_block::{Block, BlockId, UnverifiedBlock};
-use parking_lot::{Mutex, RwLock};
 
 use super::appender::{Appender, Nudge};
 use super::catalog::{Catalog, Position, Recent};
@@ -23,6 +21,8 @@ use super::recovery::{OpenReport, Opened};
 use super::replay::{BATCH_CHANGES, Replay, Tail};
 use super::worker::Signal;
 use super::writer::{Log, Record};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 use crate::{Limit, ReadOnlyReason, StoreError};
 
 /// Changes in the queue from which on a checkpoint in the background is worth it, and from which on it is waited for.
@@ -192,7 +192,7 @@ impl Inner {
     }
 
     /// Protects a block from a running collection; hold the guard until it is put or found.
-    pub(crate) fn protect(&self, id: &BlockId) -> parking_lot::RwLockReadGuard<'_, Option<Mutex<Marks>>> {
+    pub(crate) fn protect(&self, id: &BlockId) -> RwLockReadGuard<'_, Option<Mutex<Marks>>> {
         let gate = self.gate.read();
         if let Some(protected) = &*gate {
             protected.lock().insert(id);

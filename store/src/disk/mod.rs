@@ -26,8 +26,11 @@ mod device;
 #[cfg(test)]
 mod faults;
 mod heads;
+#[cfg_attr(shuttle, path = "index_memory.rs")]
 mod index;
+#[cfg(not(shuttle))]
 mod index_bench;
+#[cfg(not(shuttle))]
 mod index_options;
 mod inner;
 mod layout;
@@ -39,15 +42,18 @@ mod recovery;
 mod replay;
 mod reserve;
 mod scan;
+#[cfg(all(test, shuttle))]
+mod schedules;
 mod scrub;
 mod segment;
 mod segments;
 mod store;
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;
 mod worker;
 mod writer;
 
+#[cfg(not(shuttle))]
 pub use index_bench::IndexBench;
 pub use options::DiskOptions;
 pub use recovery::OpenReport;

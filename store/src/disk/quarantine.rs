@@ -4,12 +4,12 @@
 //! has to be undone. The list is kept in the index and found again by a rebuild.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cairn_block::BlockId;
-use parking_lot::RwLock;
 
 use super::record::Location;
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::{Damage, Place};
 
 /// Blocks remembered. Beyond it a damaged block is found out again by every read.

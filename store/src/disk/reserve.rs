@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
 use crate::StoreError;
+use crate::sync::Mutex;
 
 /// How often a reserve that is not whole looks whether the disk has room again.
 const REFILL_INTERVAL: Duration = Duration::from_millis(500);

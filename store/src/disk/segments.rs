@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use super::device::{Device, sync_dir};
 use super::record::{Location, StoreId};
 use super::segment::{self, SegmentHeader};
 use crate::StoreError;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// Files kept open for reading: a random reader of a large store reopens at a few microseconds each, and a process
 /// with a small limit on descriptors still works.

@@ -2,13 +2,12 @@
 //! memory back after a burst of work.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use super::inner::Inner;
 use crate::StoreError;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// A burst of work is over when nothing has been asked for so long.
 const REST_AFTER: Duration = Duration::from_secs(10);
@@ -69,7 +68,7 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn start(inner: &Arc<Inner>) -> Result<Self, StoreError> {
         let worker = Arc::clone(inner);
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("cairn-store".into())
             .spawn(move || run(&worker))
             .map_err(|source| StoreError::io("start the thread of", &inner.root, source))?;

@@ -197,7 +197,7 @@ impl Writer {
     }
 
     /// Brings the buffer to the file. What is in it was accepted already, so it may use the reserve.
-    pub(crate) fn flush(&mut self, log: &Log) -> Result<(), StoreError> {
+    fn flush(&mut self, log: &Log) -> Result<(), StoreError> {
         if self.buffer.is_empty() {
             return Ok(());
         }
@@ -336,6 +336,12 @@ impl Writer {
         Ok(moved)
     }
 
+    /// The payload of a record that is not durable yet.
+    pub(crate) fn unsynced(&self, id: &BlockId) -> Option<Bytes> {
+        let record = self.unsynced.iter().find(|record| record.id == *id);
+        record.map(|record| record.payload.clone())
+    }
+
     pub(crate) fn seq(&self) -> u64 {
         self.seq
     }
@@ -344,7 +350,7 @@ impl Writer {
         self.is_broken
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(crate) fn unsynced_range(&self) -> (PathBuf, u64, u64) {
         (self.active.path.clone(), self.active.synced, self.active.written)
     }

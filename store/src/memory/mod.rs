@@ -18,8 +18,8 @@ use bytes::Bytes;
 use cairn_block::limits::HEAD_BYTES_MAX;
 use cairn_block::{Block, BlockId, DeviceId, UnverifiedBlock, VolumeId};
 use lru::LruCache;
-use parking_lot::Mutex;
 
+use crate::sync::Mutex;
 use crate::{
     Ask, BlockStore, Collection, Collector, Damage, HINT_BYTES_MAX, HeadStore, HintStore, Place, Progress, Put,
     ScrubReport, Scrubber, StoreError, StoredHead,

@@ -1,104 +1,28 @@
 //! Random histories, held against a specification.
 //!
-//! [`check`] plays a list of [`Op`]s on any [`Rig`] and looks at everything after each. What a store
+//! [`check`] plays [`Op`]s on any [`Rig`] and looks at everything after each. What a store
 //! may have lost in a crash the specification knows; what survived is learned from the store, and must then stay.
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
 use cairn_block::Block;
-use proptest::collection::vec;
-use proptest::prelude::*;
 
-use super::spec::Spec;
-use super::{Rig, ask, block, device, volume};
-use crate::{Put, Store, StoreError, StoredHead, SweepOptions};
+pub use super::op::{BLOCKS, HeadKey, Mix, Op, Reopen, Strain};
+use super::op::{HINTS, VOLUMES};
+use super::spec::{Kept, Spec};
+use super::{Fault, Rig, ask, block, device, volume};
+use crate::{HINT_BYTES_MAX, Put, Store, StoreError, StoredHead, SweepOptions};
 
-/// Different blocks in a history: few, so that they meet again.
-pub const BLOCKS: usize = 12;
-/// Volumes, devices and head numbers in a history.
-const VOLUMES: u8 = 2;
-const DEVICES: u8 = 2;
-const HEADS: u64 = 4;
 /// Sizes grow as squares of this, from 100 bytes to 48 KiB: small segments fill up within a history.
 const BLOCK_BYTES_STEP: usize = 400;
 
-/// The place of a head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub struct HeadKey {
-    pub volume: u8,
-    pub device: u8,
-    pub seq: u64,
-}
-
-/// One step of a history. Blocks are numbers below [`BLOCKS`].
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub enum Op {
-    Put(usize),
-    Claim(usize),
-    Sync,
-    /// Part of what was not synced survives, as the bits say.
-    Crash(u64),
-    /// A collection: what it marks, and what others put or claim before it sweeps.
-    Collect {
-        marked: Vec<usize>,
-        put: Vec<usize>,
-        claimed: Vec<usize>,
-        dry_run: bool,
-    },
-    PutHead(HeadKey, u8),
-    DropHead(HeadKey),
-    /// Appends under the next number, after skipping some.
-    Append {
-        volume: u8,
-        skip: u64,
-        block: usize,
-    },
-    /// Appends under the number of the last record: refused.
-    AppendAgain {
-        volume: u8,
-    },
-    /// Trims all but the last few numbers.
-    Trim {
-        volume: u8,
-        keep: u64,
-    },
-}
-
-/// Histories of up to `len_max` steps.
-pub fn histories(len_max: usize) -> impl Strategy<Value = Vec<Op>> {
-    vec(op(), 1..=len_max)
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let some_blocks = || vec(0..BLOCKS, 0..4);
-    let head_key =
-        || (0..VOLUMES, 0..DEVICES, 1..=HEADS).prop_map(|(volume, device, seq)| HeadKey { volume, device, seq });
-    prop_oneof![
-        6 => (0..BLOCKS).prop_map(Op::Put),
-        2 => (0..BLOCKS).prop_map(Op::Claim),
-        3 => Just(Op::Sync),
-        2 => any::<u64>().prop_map(Op::Crash),
-        2 => (some_blocks(), some_blocks(), some_blocks(), any::<bool>()).prop_map(
-            |(marked, put, claimed, dry_run)| Op::Collect { marked, put, claimed, dry_run }
-        ),
-        3 => (head_key(), 0..3_u8).prop_map(|(key, value)| Op::PutHead(key, value)),
-        2 => head_key().prop_map(Op::DropHead),
-        4 => (0..VOLUMES, 0..3_u64, 0..BLOCKS)
-            .prop_map(|(volume, skip, block)| Op::Append { volume, skip, block }),
-        1 => (0..VOLUMES).prop_map(|volume| Op::AppendAgain { volume }),
-        2 => (0..VOLUMES, 0..4_u64).prop_map(|(volume, keep)| Op::Trim { volume, keep }),
-    ]
-}
-
 /// Plays a history. Panics at the first step after which the store shows what it must not.
-pub fn check(rig: &mut dyn Rig, history: &[Op]) {
+pub fn check(rig: &mut dyn Rig, history: impl IntoIterator<Item = Op>) {
     let mut spec = Spec::default();
-    for (step, op) in history.iter().enumerate() {
-        play(rig, &mut spec, op);
-        compare(rig.store(), &spec, &format!("after step {step}, {op:?}"));
+    for (step, op) in history.into_iter().enumerate() {
+        play(rig, &mut spec, &op);
+        compare(rig.store(), &spec, &|| format!("after step {step}, {op:?}"));
     }
 }
 
@@ -114,20 +38,53 @@ fn head_bytes(value: u8) -> Bytes {
 }
 
 fn play(rig: &mut dyn Rig, spec: &mut Spec, op: &Op) {
-    let store = rig.store();
     match op {
-        Op::Put(number) => put(store, spec, *number),
+        Op::Crash(luck) => crash(rig, spec, *luck),
+        Op::Reopen(how) => {
+            rig.reopen(*how);
+            spec.sync();
+            learn(rig.store(), spec);
+        }
+        Op::Damage(number) => damage(rig, spec, *number),
+        Op::FullDisk { room, strain } => {
+            let is_allowed = |error: &StoreError| error.is_full();
+            strained(rig, spec, Fault::Room(*room), strain, &is_allowed);
+        }
+        Op::BadSync { nth, strain } => {
+            // A new segment that can't be synced is no place for a record; anything else is written again elsewhere.
+            let is_allowed = |error: &StoreError| matches!(error, StoreError::Io { op: "sync", .. });
+            strained(rig, spec, Fault::Sync(*nth), strain, &is_allowed);
+        }
+        Op::DeadDisk(strain) => {
+            let is_allowed =
+                |error: &StoreError| matches!(error, StoreError::Io { op: "sync", .. } | StoreError::ReadOnly { .. });
+            strained(rig, spec, Fault::Syncs, strain, &is_allowed);
+        }
+        Op::Put(number) => put(rig, spec, *number),
+        _ => ask_store(rig.store(), spec, op),
+    }
+}
+
+/// The steps that need nothing but the store.
+fn ask_store(store: &dyn Store, spec: &mut Spec, op: &Op) {
+    match op {
+        Op::PutFromReserve(number) => {
+            let found = store.put_from_reserve(&sample(*number)).expect("put_from_reserve");
+            has_put(spec, *number, found);
+        }
         Op::Claim(number) => claim(store, spec, *number),
         Op::Sync => {
             store.sync().expect("sync");
             spec.sync();
         }
-        Op::Crash(luck) => {
-            rig.crash(*luck);
-            learn(rig.store(), spec);
+        Op::Collect { marked, put, claimed, late, dry_run } => {
+            collect(store, spec, (marked, put, claimed, late), SweepOptions { dry_run: *dry_run });
         }
-        Op::Collect { marked, put, claimed, dry_run } => {
-            collect(store, spec, (marked, put, claimed), SweepOptions { dry_run: *dry_run });
+        Op::Abandon { marked, put } => {
+            let mut collection = store.begin_collection().expect("begin_collection");
+            marked.iter().for_each(|number| collection.mark(&sample(*number).id()));
+            put.iter().for_each(|number| keep(store, spec, *number));
+            assert!(matches!(store.begin_collection(), Err(StoreError::CollectionRunning)));
         }
         Op::PutHead(key, value) => put_head(store, spec, *key, *value),
         Op::DropHead(key) => {
@@ -145,11 +102,30 @@ fn play(rig: &mut dyn Rig, spec: &mut Spec, op: &Op) {
             store.trim_deltas(&volume(*of), upto).expect("trim_deltas");
             spec.trim(*of, upto);
         }
+        Op::Hint(key, value) => {
+            store.put_hint([*key; 32], Bytes::from(vec![*value; 100]));
+            store.put_hint([*key; 32], Bytes::from(vec![*value + 1; HINT_BYTES_MAX + 1]));
+            spec.set_hint(*key, *value);
+        }
+        Op::Scrub => scrub(store, spec),
+        _ => unreachable!("done by the rig"),
     }
 }
 
-fn put(store: &dyn Store, spec: &mut Spec, number: usize) {
-    let found = store.put(&sample(number)).expect("put");
+fn put(rig: &dyn Rig, spec: &mut Spec, number: usize) {
+    match rig.store().put(&sample(number)) {
+        Ok(found) => has_put(spec, number, found),
+        Err(error) => assert!(rig.has_quota() && error.is_full() && !spec.has(number), "{error}"),
+    }
+}
+
+/// A put that a quota has no say in: it is refused whole, or it counts.
+fn keep(store: &dyn Store, spec: &mut Spec, number: usize) {
+    let found = store.put_from_reserve(&sample(number)).expect("put_from_reserve");
+    has_put(spec, number, found);
+}
+
+fn has_put(spec: &mut Spec, number: usize, found: Put) {
     assert_eq!(found == Put::Known, spec.has(number), "put of block {number}");
     spec.put(number);
 }
@@ -177,30 +153,107 @@ fn append_again(store: &dyn Store, spec: &Spec, of: u8) {
     }
 }
 
+type Blocks<'a> = &'a [usize];
+
 fn collect(
     store: &dyn Store,
     spec: &mut Spec,
-    (marked, during, claimed): (&[usize], &[usize], &[usize]),
+    (marked, during, claimed, late): (Blocks<'_>, Blocks<'_>, Blocks<'_>, Blocks<'_>),
     options: SweepOptions,
 ) {
     let mut collection = store.begin_collection().expect("begin_collection");
     marked.iter().for_each(|number| collection.mark(&sample(*number).id()));
-    during.iter().for_each(|number| put(store, spec, *number));
+    during.iter().for_each(|number| keep(store, spec, *number));
+    // Whether a claim that found damage keeps it is nobody's business.
+    let claimed: Vec<_> = claimed.iter().copied().filter(|number| spec.kept(*number) != Kept::Damaged).collect();
     claimed.iter().for_each(|number| claim(store, spec, *number));
-    let report = collection.sweep(options, &mut |_| ()).expect("sweep");
+    let mut late = late.iter();
+    let mut came_late = Vec::new();
+    let report = collection.sweep(options, &mut |_| {
+        if let Some(number) = late.next() {
+            store.put_from_reserve(&sample(*number)).expect("put_from_reserve");
+            came_late.push(*number);
+        }
+    });
+    let report = report.expect("sweep");
     spec.sync();
-    let garbage = spec.garbage(|number| [marked, during, claimed].iter().any(|kept| kept.contains(&number)));
-    assert_eq!(report.blocks_removed, garbage.len() as u64, "blocks removed");
+    let garbage = spec.garbage(|number| [marked, during, &claimed].iter().any(|kept| kept.contains(&number)));
+    // Who puts while it sweeps may come before or after the decision.
+    let least = garbage.iter().filter(|number| !came_late.contains(number)).count();
+    let removed = report.blocks_removed as usize;
+    assert!((least..=garbage.len()).contains(&removed), "{removed} blocks removed, not {garbage:?}");
     if !options.dry_run {
         garbage.into_iter().for_each(|number| spec.remove(number));
     }
+    came_late.into_iter().for_each(|number| spec.put(number));
+}
+
+fn damage(rig: &mut dyn Rig, spec: &mut Spec, number: usize) {
+    // A damaged delta is a gap in its journal, which is the recovery's to test.
+    if !spec.has(number) || spec.is_delta(number) || !rig.damage(&sample(number).id()) {
+        return;
+    }
+    let found = rig.store().get(&sample(number).id(), ask());
+    assert!(matches!(found, Err(StoreError::Damaged { .. })), "block {number} was damaged: {found:?}");
+    spec.damage(number);
+}
+
+fn scrub(store: &dyn Store, spec: &Spec) {
+    let report = store.scrub(&mut |_| ()).expect("scrub");
+    for number in 0..BLOCKS {
+        let id = sample(number).id();
+        let is_named = report.damaged.iter().any(|damage| damage.id == Some(id));
+        assert_eq!(is_named, spec.kept(number) == Kept::Damaged, "a scrub names block {number}: {is_named}");
+    }
+}
+
+/// Asks things of a disk that fails. What is refused did not happen; all that was there stays readable.
+fn strained(
+    rig: &mut dyn Rig,
+    spec: &mut Spec,
+    fault: Fault,
+    strain: &Strain,
+    is_allowed: &dyn Fn(&StoreError) -> bool,
+) {
+    if !rig.fail(Some(fault)) {
+        return;
+    }
+    let is_refused = |error: &StoreError| is_allowed(error) || rig.has_quota() && error.is_full();
+    let store = rig.store();
+    for &number in &strain.put {
+        match store.put(&sample(number)) {
+            Ok(found) => has_put(spec, number, found),
+            Err(error) => assert!(is_refused(&error), "put of block {number}: {error:?}"),
+        }
+    }
+    if let Some((of, number)) = strain.append {
+        let seq = spec.highest(of) + 1;
+        match store.append_delta(&volume(of), seq, &sample(number)) {
+            Ok(()) => spec.append(of, seq, number),
+            Err(error) => assert!(is_refused(&error), "append of block {number}: {error:?}"),
+        }
+    }
+    match store.sync() {
+        Ok(()) => spec.sync(),
+        Err(error) => assert!(is_refused(&error), "sync: {error:?}"),
+    }
+    compare(store, spec, &|| format!("with {fault:?}"));
+    match strain.crash {
+        Some(luck) => crash(rig, spec, luck),
+        None => drop(rig.fail(None)),
+    }
+}
+
+fn crash(rig: &mut dyn Rig, spec: &mut Spec, luck: u64) {
+    rig.crash(luck);
+    learn(rig.store(), spec);
 }
 
 /// After a crash: what is there must be possible, and from now on it is so.
 fn learn(store: &dyn Store, spec: &mut Spec) {
     for number in 0..BLOCKS {
-        let seen = store.has(&sample(number).id()).expect("has");
-        assert!(spec.learn_block(number, seen), "block {number} is here: {seen}");
+        let seen = seen(store, number);
+        assert!(spec.learn_block(number, seen), "block {number} is here: {seen:?}");
     }
     let is_possible = spec.learn_heads(|key| {
         let heads = store.heads(&volume(key.volume)).expect("heads");
@@ -216,24 +269,41 @@ fn learn(store: &dyn Store, spec: &mut Spec) {
     assert!(is_possible, "deltas that cannot have been left");
 }
 
+/// What a get shows of a block.
+fn seen(store: &dyn Store, number: usize) -> Kept {
+    let wanted = sample(number);
+    match store.get(&wanted.id(), ask()) {
+        Ok(None) => Kept::Not,
+        Ok(Some(found)) => {
+            assert!(found == wanted, "block {number} has other bytes");
+            Kept::Sound
+        }
+        Err(StoreError::Damaged { .. }) => Kept::Damaged,
+        Err(error) => panic!("get of block {number}: {error}"),
+    }
+}
+
 /// Everything that can be seen.
-fn compare(store: &dyn Store, spec: &Spec, when: &str) {
+fn compare(store: &dyn Store, spec: &Spec, when: &dyn Fn() -> String) {
     for number in 0..BLOCKS {
-        let wanted = sample(number);
-        let has = spec.has(number);
-        assert_eq!(store.has(&wanted.id()).expect("has"), has, "has block {number} {when}");
-        let found = store.get(&wanted.id(), ask()).expect("get");
-        assert!(found == has.then_some(wanted), "get of block {number} {when}");
+        assert_eq!(seen(store, number), spec.kept(number), "get of block {number} {}", when());
+        assert_eq!(store.has(&sample(number).id()).expect("has"), spec.has(number), "has block {number} {}", when());
     }
     for of in 0..VOLUMES {
         let heads: Vec<_> = spec.heads(of).into_iter().map(stored_head).collect();
-        assert_eq!(store.heads(&volume(of)).expect("heads"), heads, "heads {when}");
+        assert_eq!(store.heads(&volume(of)).expect("heads"), heads, "heads {}", when());
         let deltas = spec.deltas(of).into_iter();
         let deltas: Vec<_> = deltas.map(|(seq, number)| (seq, sample(number).id())).collect();
-        assert_eq!(store.deltas(&volume(of), 0).expect("deltas"), deltas, "deltas {when}");
+        assert_eq!(store.deltas(&volume(of), 0).expect("deltas"), deltas, "deltas {}", when());
     }
     let volumes = (0..VOLUMES).filter(|of| !spec.heads(*of).is_empty() || !spec.deltas(*of).is_empty());
-    assert_eq!(store.volumes().expect("volumes"), volumes.map(volume).collect::<Vec<_>>(), "volumes {when}");
+    assert_eq!(store.volumes().expect("volumes"), volumes.map(volume).collect::<Vec<_>>(), "volumes {}", when());
+    for key in 0..HINTS {
+        if let Some(found) = store.hint(&[key; 32]) {
+            let value = spec.hint(key).unwrap_or_else(|| panic!("hint {key} was never put {}", when()));
+            assert_eq!(found, vec![value; 100], "hint {key} {}", when());
+        }
+    }
 }
 
 fn stored_head((by, seq, value): (u8, u64, u8)) -> StoredHead {

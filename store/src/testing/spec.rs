@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::testing::model::{BLOCKS, HeadKey};
+use super::op::{BLOCKS, HeadKey};
 
 /// A value that may change before it is durable.
 #[derive(Debug, Clone)]
@@ -23,10 +23,14 @@ impl<T: Clone + PartialEq + Default> Default for Fact<T> {
 
 impl<T: Clone + PartialEq> Fact<T> {
     fn set(&mut self, value: T) {
-        if !self.after_crash.contains(&value) {
-            self.after_crash.push(value.clone());
-        }
+        self.may_become(value.clone());
         self.now = value;
+    }
+
+    fn may_become(&mut self, value: T) {
+        if !self.after_crash.contains(&value) {
+            self.after_crash.push(value);
+        }
     }
 
     fn sync(&mut self) {
@@ -42,32 +46,61 @@ impl<T: Clone + PartialEq> Fact<T> {
     }
 }
 
-/// All facts about a store of the model's blocks, heads and journals.
+/// What a store has of a block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Nothing.
+    #[default]
+    Not,
+    /// Its bytes.
+    Sound,
+    /// Other bytes, which the store knows: it is asked right after they changed.
+    Damaged,
+}
+
+/// All facts about a store of the model's blocks, heads, journals and hints.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spec {
-    blocks: [Fact<bool>; BLOCKS],
+    blocks: [Fact<Kept>; BLOCKS],
     /// Removed by a sweep and not put since: may be back after any crash.
     swept: [bool; BLOCKS],
+    /// Damaged since it was last synced whole. The last records of a log may go with a crash, if they are damaged.
+    harmed: [bool; BLOCKS],
     heads: BTreeMap<HeadKey, Fact<Option<u8>>>,
     deltas: BTreeMap<(u8, u64), Fact<Option<usize>>>,
     /// The highest number each journal ever used.
     highest: BTreeMap<u8, u64>,
+    /// The last value put under each key. A store may forget any.
+    hints: BTreeMap<u8, u8>,
 }
 
 impl Spec {
-    pub(super) fn has(&self, block: usize) -> bool {
+    pub(super) fn kept(&self, block: usize) -> Kept {
         self.blocks[block].now
     }
 
+    pub(super) fn has(&self, block: usize) -> bool {
+        self.kept(block) == Kept::Sound
+    }
+
     pub(super) fn put(&mut self, block: usize) {
-        self.blocks[block].set(true);
+        self.blocks[block].set(Kept::Sound);
         self.swept[block] = false;
+    }
+
+    pub(super) fn damage(&mut self, block: usize) {
+        self.blocks[block].now = Kept::Damaged;
+        self.blocks[block].sync();
+        self.harmed[block] = true;
     }
 
     pub(super) fn sync(&mut self) {
         self.blocks.iter_mut().for_each(Fact::sync);
         self.heads.values_mut().for_each(Fact::sync);
         self.deltas.values_mut().for_each(Fact::sync);
+        for (harmed, fact) in self.harmed.iter_mut().zip(&self.blocks) {
+            *harmed &= fact.now == Kept::Damaged;
+        }
     }
 
     pub(super) fn head(&self, key: HeadKey) -> Option<u8> {
@@ -90,6 +123,11 @@ impl Spec {
         deltas.filter_map(|((_, seq), fact)| Some((*seq, fact.now?))).collect()
     }
 
+    /// Whether a journal holds the block, or may after a crash.
+    pub(super) fn is_delta(&self, block: usize) -> bool {
+        self.deltas.values().any(|fact| fact.now == Some(block) || fact.after_crash.contains(&Some(block)))
+    }
+
     pub(super) fn highest(&self, volume: u8) -> u64 {
         self.highest.get(&volume).copied().unwrap_or(0)
     }
@@ -105,23 +143,42 @@ impl Spec {
             fact.set(None);
         }
         self.highest.insert(volume, self.highest(volume).max(upto));
+        // What was trimmed for good is of no more interest; a long history would be slow with it.
+        self.deltas.retain(|_, fact| fact.now.is_some() || fact.after_crash.iter().any(Option::is_some));
+    }
+
+    pub(super) fn set_hint(&mut self, key: u8, value: u8) {
+        self.hints.insert(key, value);
+    }
+
+    pub(super) fn hint(&self, key: u8) -> Option<u8> {
+        self.hints.get(&key).copied()
     }
 
     /// The blocks that a sweep takes which must keep `kept`.
     pub(super) fn garbage(&self, kept: impl Fn(usize) -> bool) -> Vec<usize> {
         let is_delta = |block| self.deltas.values().any(|fact| fact.now == Some(block));
-        (0..BLOCKS).filter(|&block| self.has(block) && !kept(block) && !is_delta(block)).collect()
+        (0..BLOCKS).filter(|&block| self.kept(block) != Kept::Not && !kept(block) && !is_delta(block)).collect()
     }
 
     pub(super) fn remove(&mut self, block: usize) {
-        self.blocks[block].set(false);
+        self.blocks[block].set(Kept::Not);
         self.swept[block] = true;
     }
 
-    /// Learns whether a block survived a crash.
-    pub(super) fn learn_block(&mut self, block: usize, seen: bool) -> bool {
+    /// Learns what a crash left of a block.
+    pub(super) fn learn_block(&mut self, block: usize, seen: Kept) -> bool {
+        let may_be = match seen {
+            // The last records of a log, if they are damaged, look like records that never were.
+            Kept::Not => self.harmed[block],
+            // A damaged record may be back where a sound one is lost, and all that was swept.
+            Kept::Damaged => self.harmed[block],
+            Kept::Sound => false,
+        };
         let is_garbage = self.swept[block];
-        self.blocks[block].learn(seen) || is_garbage
+        let is_possible = self.blocks[block].learn(seen);
+        self.harmed[block] = seen == Kept::Damaged;
+        is_possible || is_garbage || may_be
     }
 
     /// Learns which heads survived. `false` if one of the facts could not have come about.

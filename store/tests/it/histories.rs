@@ -1,20 +1,18 @@
 //! Random histories over the model. A store on a disk is played the same ones.
 
 use cairn_store::Store;
-use cairn_store::testing::model::{self, Op};
-use cairn_store::testing::{MemoryRig, Rig};
-use proptest::prelude::*;
+use cairn_store::testing::model::{self, Mix, Op, Reopen};
+use cairn_store::testing::{Extent, MemoryRig, Rig, explore};
 
-/// Long enough for several collections and crashes; longer ones find nothing more and shrink slowly.
-const STEPS_MAX: usize = 80;
+const MIX: Mix = Mix { reopen_every: 15 };
+/// A second of the gate.
+const SHORT: Extent = Extent { runs: 400, steps: 80 };
+const FULL: Extent = Extent { runs: 1000, steps: 10_000 };
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn every_history_shows_only_what_it_may(history in model::histories(STEPS_MAX)) {
-        model::check(&mut MemoryRig::new(), &history);
-    }
+#[test]
+fn every_history_shows_only_what_it_may() {
+    let step = |random: &mut _| MIX.step(random);
+    explore("the store in memory", (SHORT, FULL), step, |history| model::check(&mut MemoryRig::new(), history));
 }
 
 /// A disk that loses what it said was durable.
@@ -29,11 +27,15 @@ impl Rig for LyingRig {
         self.0.crash(luck);
         self.0.lose(&model::sample(1).id());
     }
+
+    fn reopen(&mut self, how: Reopen) {
+        self.0.reopen(how);
+    }
 }
 
 #[test]
-#[should_panic(expected = "block 1 is here: false")]
+#[should_panic(expected = "block 1 is here: Not")]
 fn a_store_that_loses_synced_blocks_is_found_out() {
     let history = [Op::Put(1), Op::Sync, Op::Put(2), Op::Crash(0)];
-    model::check(&mut LyingRig(MemoryRig::new()), &history);
+    model::check(&mut LyingRig(MemoryRig::new()), history);
 }

@@ -1,15 +1,9 @@
-//! The promises of every store, and random histories, on disk.
-
-use proptest::prelude::*;
+//! The promises of every store, on disk.
 
 use super::rig::{DiskRig, options};
 use crate::Store;
 use crate::disk::DiskStore;
-use crate::testing::{contract, model};
-
-/// A history opens the index several times, so there are fewer of them than of the model's.
-const HISTORIES: u32 = 30;
-const STEPS_MAX: usize = 60;
+use crate::testing::contract;
 
 #[test]
 fn the_disk_store_keeps_the_contract() {
@@ -25,13 +19,4 @@ fn the_disk_store_keeps_the_contract() {
 #[test]
 fn the_disk_store_keeps_the_contract_through_crashes() {
     contract::run_crashes(&mut || Box::new(DiskRig::new()));
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: HISTORIES, max_shrink_iters: 200, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_history_shows_only_what_it_may(history in model::histories(STEPS_MAX)) {
-        model::check(&mut DiskRig::new(), &history);
-    }
 }

@@ -128,3 +128,19 @@ fn a_quota_refuses_blocks_and_lets_the_journal_on() {
     store.append_delta(&volume(1), 1, &block(50, 40_000)).expect("append_delta");
     store.sync().expect("sync");
 }
+
+#[test]
+fn heads_are_listed_whatever_the_disk_refuses() {
+    let head = Bytes::from_static(b"head");
+    for is_dead in [false, true] {
+        let rig = roomy();
+        let store = rig.disk();
+        store.put_head(&volume(1), &device(1), 1, &head).expect("put_head");
+        // It is in memory alone, and stays there: the disk is full, or the store has become read-only.
+        store.faults().room.store(if is_dead { u64::MAX } else { 0 }, Ordering::SeqCst);
+        store.faults().no_sync.store(is_dead, Ordering::SeqCst);
+        assert!(store.sync().is_err());
+        let heads = store.heads(&volume(1)).expect("heads");
+        assert_eq!(heads.iter().map(|head| &head.bytes).collect::<Vec<_>>(), [&head]);
+    }
+}

@@ -4,6 +4,7 @@ mod collect;
 mod contract;
 mod damage;
 mod faults;
+mod histories;
 mod recovery;
 mod rig;
 mod sync;

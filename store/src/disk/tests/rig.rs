@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use cairn_block::{Block, BlockId};
 use tempfile::TempDir;
@@ -9,7 +10,8 @@ use tempfile::TempDir;
 use crate::Store;
 use crate::disk::inner::Place;
 use crate::disk::{DiskOptions, DiskStore};
-use crate::testing::{Rig, ask};
+use crate::testing::model::Reopen;
+use crate::testing::{Fault, Rig, ask};
 
 /// Segments so small that every test meets several.
 pub(super) fn options() -> DiskOptions {
@@ -29,7 +31,7 @@ impl DiskRig {
     }
 
     pub(super) fn with(options: DiskOptions) -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = directory();
         let store = DiskStore::open(dir.path(), options.clone()).expect("a new store");
         Self { dir, store: Some(store), options }
     }
@@ -68,6 +70,11 @@ impl DiskRig {
     }
 }
 
+/// In memory if the system has such a place: power fails in these tests by what they do to files, not to a disk.
+fn directory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
+}
+
 pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).expect("a directory") {
@@ -102,12 +109,50 @@ impl Rig for DiskRig {
     }
 
     /// Power fails: of what was written since the last sync, the kernel has written back some sectors, in any order.
+    /// So it is with the tail of a segment that could not be synced.
     fn crash(&mut self, luck: u64) {
         let store = self.store.take().expect("open");
-        let (path, synced, written) = store.inner.appender.unsynced_range();
+        let mut tails = vec![store.inner.appender.unsynced_range()];
+        let segments = &store.inner.log.segments;
+        for (number, len) in segments.list().into_iter().filter(|(number, _)| !is_active(&store, *number)) {
+            let path = segments.path(number);
+            let written = path.metadata().expect("a segment").len();
+            tails.push((path, len, written));
+        }
         store.kill();
-        lose(&path, synced, written, luck);
+        for (path, synced, written) in tails {
+            lose(&path, synced, written, luck);
+        }
         self.open();
+    }
+
+    fn reopen(&mut self, how: Reopen) {
+        match how {
+            Reopen::Rebuilt => return self.disk().rebuild_index().expect("rebuilt"),
+            Reopen::Closed => self.close(),
+            Reopen::WithoutIndex => {
+                self.close();
+                std::fs::remove_dir_all(self.path().join("index")).expect("removed");
+            }
+        }
+        self.open();
+    }
+
+    fn fail(&mut self, fault: Option<Fault>) -> bool {
+        let faults = self.disk().faults();
+        faults.room.store(u64::MAX, Ordering::SeqCst);
+        faults.sync_in.store(0, Ordering::SeqCst);
+        match fault {
+            Some(Fault::Room(bytes)) => faults.room.store(bytes, Ordering::SeqCst),
+            Some(Fault::Sync(nth)) => faults.sync_in.store(nth, Ordering::SeqCst),
+            _ => {}
+        }
+        faults.no_sync.store(fault == Some(Fault::Syncs), Ordering::SeqCst);
+        true
+    }
+
+    fn has_quota(&self) -> bool {
+        self.options.quota_bytes.is_some()
     }
 
     fn damage(&mut self, id: &BlockId) -> bool {
@@ -116,6 +161,10 @@ impl Rig for DiskRig {
         flip(&inner.log.segments.path(at.segment), u64::from(at.offset + at.len / 2));
         true
     }
+}
+
+fn is_active(store: &DiskStore, number: u32) -> bool {
+    store.inner.appender.active_number() == number
 }
 
 /// Each sector is written back or not, by a bit of `luck`; those that are not are zeros, or not there at all.
