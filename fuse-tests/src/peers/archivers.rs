@@ -154,36 +154,42 @@ impl Archiver for Rustic {
     }
 }
 
-struct Cairn(Node);
+struct Cairn {
+    node: Node,
+    ingested: usize,
+}
 
 /// A new node.
 pub fn cairn(_: &Path) -> Box<dyn Archiver> {
-    Box::new(Cairn(Node::start_with(Setup { patience: Some(PATIENCE * 4), ..Setup::default() })))
+    let node = Node::start_with(Setup { patience: Some(PATIENCE * 4), ..Setup::default() });
+    Box::new(Cairn { node, ingested: 0 })
 }
 
 impl Cairn {
     fn succeed(&self, arguments: &[&str]) {
-        let mut command: Command = self.0.cairn(arguments);
+        let mut command: Command = self.node.cairn(arguments);
         let output = command::run_for(&mut command, PATIENCE);
         assert!(output.status.success(), "{command:?}\n{}", command::transcript(&output));
     }
 }
 
 impl Archiver for Cairn {
-    /// A snapshot belongs to it, as to the others.
+    /// A folder of its own for each, as the others have a snapshot for each: what was removed must not stay. A snapshot
+    /// belongs to it as well, so that no work is left for later.
     fn ingest(&mut self, source: &Path) {
-        self.succeed(&["put", &source.display().to_string(), "/source"]);
+        self.ingested += 1;
+        self.succeed(&["put", &source.display().to_string(), &format!("/{}", self.ingested)]);
         self.succeed(&["snapshot"]);
     }
 
     fn restore(&mut self, back: &Path) -> PathBuf {
-        self.succeed(&["get", "/source", &back.join("source").display().to_string()]);
-        back.join("source")
+        self.succeed(&["get", &format!("/{}", self.ingested), &back.join("tree").display().to_string()]);
+        back.join("tree")
     }
 
     fn stored(&self) -> u64 {
         // What is kept free for deleting on a full disk is no part of what was stored.
-        let reserve = std::fs::metadata(self.0.data().join("own/reserve")).map_or(0, |meta| meta.len());
-        size(&self.0.data()) - reserve
+        let reserve = std::fs::metadata(self.node.data().join("own/reserve")).map_or(0, |meta| meta.len());
+        size(&self.node.data()) - reserve
     }
 }

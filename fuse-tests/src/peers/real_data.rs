@@ -14,29 +14,43 @@ const EDITED_OF: usize = 100;
 /// What an edit changes in the middle of a file, and adds at its end.
 const EDIT_BYTES: usize = 4096;
 
-/// How much data is wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Amount {
-    /// At least.
-    pub min: u64,
-    /// Large machines have large trees: no tree that makes it more than this is taken.
-    pub max: u64,
-}
+/// Arguments of one `cp`.
+const NAMES_MAX: usize = 1_000;
 
-/// Copies trees until there is enough; gives the bytes.
-pub fn gather(target: &Path, amount: Amount) -> u64 {
+/// Copies what lies in those trees, in order, until there are so many bytes; gives the bytes.
+pub fn gather(target: &Path, bytes_min: u64) -> u64 {
     fs::create_dir(target).expect("a folder in our own scratch");
+    let mut bytes = 0;
     for (index, tree) in TREES.iter().enumerate().filter(|(_, tree)| Path::new(tree).is_dir()) {
-        let have = size(target);
-        if have >= amount.min {
-            break;
+        let mut chosen = Vec::new();
+        for (size, path) in entries_of(tree) {
+            if bytes >= bytes_min {
+                break;
+            }
+            bytes += size;
+            chosen.push(path);
         }
-        if have + size(Path::new(tree)) <= amount.max {
-            let to: PathBuf = target.join(format!("{index}"));
-            command::succeed(command::command(target, "cp").arg("-a").arg(tree).arg(to));
+        let to = target.join(format!("{index}"));
+        for names in chosen.chunks(NAMES_MAX) {
+            fs::create_dir_all(&to).expect("a folder in our own scratch");
+            command::succeed(command::command(target, "cp").arg("-a").args(names).arg(&to));
         }
     }
     size(target)
+}
+
+/// What lies in a tree, by name, with its size.
+fn entries_of(tree: &str) -> Vec<(u64, PathBuf)> {
+    let text =
+        command::succeed(command::command(Path::new(tree), "du").args(["-a", "-d1", "-B1", "--apparent-size", "."]));
+    let entries = text.lines().filter_map(|line| {
+        let (size, name) = line.split_once('\t')?;
+        let path = Path::new(tree).join(name.strip_prefix("./")?);
+        Some((size.parse().ok()?, path))
+    });
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by(|(_, one), (_, other)| one.cmp(other));
+    entries
 }
 
 /// Bytes of everything below a directory, as its files say.

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use cairn_fuse_tests::peers::archivers::{self, Archiver, timed};
-use cairn_fuse_tests::peers::real_data::{self, Amount};
+use cairn_fuse_tests::peers::real_data;
 use cairn_fuse_tests::tree::assert_same;
 use cairn_fuse_tests::{Scratch, speed};
 
-const AMOUNT: Amount = Amount { min: 1 << 30, max: 3 << 30 };
+const BYTES: u64 = 1 << 30;
 
 /// Measures both and prints a table.
 pub(crate) fn run() {
     let scratch = Scratch::new();
     let source = scratch.path().join("source");
-    let bytes = real_data::gather(&source, AMOUNT);
+    let bytes = real_data::gather(&source, BYTES);
     println!("  {:<10} {:>10} {:>10} {:>12}", "", "in MiB/s", "out MiB/s", "stored MiB");
     let of = |make: archivers::Make| round(make, &source);
     let cairn = of(archivers::cairn).print("cairn", bytes);

@@ -32,7 +32,7 @@ pub(crate) fn measure(size: &Size) -> Part {
     let (contenders, missing) = archivers::installed();
     let scratch = Scratch::new();
     let source = scratch.path().join("source");
-    let bytes = real_data::gather(&source, size.data);
+    let bytes = real_data::gather(&source, size.data_bytes);
     let files = command::succeed(command::command(&source, "sh").args(["-c", "find . | wc -l"]));
     let mut bench = Bench { samples: Samples::of(contenders.iter().map(|(name, _)| *name)), source: &source, bytes };
     let mut remarks = missing;

@@ -26,7 +26,7 @@ impl Programs {
     /// A repository, an archive and a package, made from what this machine has.
     pub(crate) fn prepare(scratch: &Scratch, size: &Size) -> Programs {
         let (tree, archive) = (scratch.path().join("tree"), scratch.path().join("tree.tar"));
-        let bytes = real_data::gather(&tree, size.sources);
+        let bytes = real_data::gather(&tree, size.sources_bytes);
         command::succeed(command::command(&tree, "tar").arg("-cf").arg(&archive).arg("."));
         let git =
             "git init -q . && git add -A . && git -c user.name=bench -c user.email=bench@localhost commit -q -m tree";

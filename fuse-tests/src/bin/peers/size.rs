@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cairn_fuse_tests::Scale;
-use cairn_fuse_tests::peers::real_data::Amount;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -11,13 +10,13 @@ pub(crate) struct Size {
     pub(crate) scale: Scale,
     pub(crate) rounds: usize,
     /// What the archivers are given.
-    pub(crate) data: Amount,
+    pub(crate) data_bytes: u64,
     /// What is streamed through a mount.
     pub(crate) stream_mib: u64,
     /// Small files in a mount.
     pub(crate) files: u32,
     /// What real programs work on.
-    pub(crate) sources: Amount,
+    pub(crate) sources_bytes: u64,
     /// Modules of the crate that is compiled.
     pub(crate) modules: usize,
     /// How long idleness is watched, after it began.
@@ -31,10 +30,10 @@ impl Size {
             Scale::Short => Size {
                 scale,
                 rounds: 2,
-                data: Amount { min: 16 << 20, max: 96 << 20 },
+                data_bytes: 32 << 20,
                 stream_mib: 32,
                 files: 300,
-                sources: Amount { min: 1 << 20, max: 48 << 20 },
+                sources_bytes: 8 << 20,
                 modules: 10,
                 idle: Duration::from_secs(5),
             },
@@ -42,10 +41,10 @@ impl Size {
             Scale::Full => Size {
                 scale,
                 rounds: 5,
-                data: Amount { min: 1 << 30, max: 3 << 30 },
+                data_bytes: 1 << 30,
                 stream_mib: 512,
                 files: 5_000,
-                sources: Amount { min: 16 << 20, max: 256 << 20 },
+                sources_bytes: 128 << 20,
                 modules: 60,
                 idle: Duration::from_secs(60),
             },
