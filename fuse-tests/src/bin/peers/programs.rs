@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 use cairn_fuse_tests::peers::{machine, real_data};
@@ -53,8 +54,9 @@ impl Programs {
             .collect()
     }
 
-    /// Does everything in a fresh folder below `dir`, which is gone afterwards.
-    pub(crate) fn run(&self, dir: &Path) -> Vec<(&'static str, Duration)> {
+    /// Does everything in a fresh folder below `dir`, which is gone afterwards. A program that fails there is an error with
+    /// its last words.
+    pub(crate) fn run(&self, dir: &Path) -> Vec<(&'static str, Result<Duration, String>)> {
         let folder = dir.join("programs");
         fs::create_dir(&folder).expect("a folder to work in");
         let mut took = Vec::new();
@@ -63,9 +65,9 @@ impl Programs {
             let mut command = command::command(&folder, program);
             command.args(arguments).env("CARGO_TARGET_DIR", folder.join("target")).env("CARGO_NET_OFFLINE", "true");
             let output = command::run_for(&mut command, PATIENCE);
-            assert!(output.status.success(), "{command:?}\n{}", command::transcript(&output));
             durable(&folder);
-            took.push((what, started.elapsed()));
+            let elapsed = started.elapsed();
+            took.push((what, if output.status.success() { Ok(elapsed) } else { Err(last_words(&output)) }));
         };
         let (repository, archive) = (self.repository.display().to_string(), self.archive.display().to_string());
         note("git clone", "git", &["clone", "-q", "--no-hardlinks", &repository, "clone"]);
@@ -81,6 +83,14 @@ impl Programs {
         fs::remove_dir_all(&folder).expect("our own folder");
         took
     }
+}
+
+/// The first line of what a failed program said, which names the cause.
+fn last_words(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no word why");
+    // Where it happened is our scratch, and nobody's business.
+    line.split(' ').filter(|word| !word.contains('/')).collect::<Vec<_>>().join(" ")
 }
 
 /// Everybody's writes are on the disk after this: a mount's own by its folder's sync, the disk's by the second.
