@@ -8,7 +8,9 @@ use cairn_block::entry::Content;
 use cairn_block::{BlockId, DeviceKey, FileType, Ino, MasterKey, VolumeKeys};
 use cairn_fs::ops::{Caller, Handle, KillPriv, NewNode, OpenFlags, Operations, Wait};
 use cairn_fs::{Volume, VolumeConfig, VolumeOptions, read_root, sweep, tree};
-use cairn_store::{Ask, BlockStore, Collection, Collector, MemoryStore, Progress, StoreError, SweepOptions, SweepReport};
+use cairn_store::{
+    Ask, BlockStore, Collection, Collector, MemoryStore, Progress, StoreError, SweepOptions, SweepReport,
+};
 
 fn wait() -> Wait {
     Wait::Until(Instant::now() + Duration::from_secs(20))

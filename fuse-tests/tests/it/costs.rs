@@ -213,3 +213,21 @@ fn a_file_is_read_once_and_then_the_kernel_has_it() {
     assert_eq!((costs.store("blocks_read"), costs.requests_of("read")), (0, 0), "{costs}");
     assert!(costs.requests() <= 3, "open, release, and the access time: {costs}");
 }
+
+#[test]
+fn what_is_put_again_falls_into_the_same_chunks() {
+    let mib = Scale::pick(96, 1024);
+    let node = Node::start();
+    let source = node.outside().join("source");
+    stream(&source, mib, 7);
+    let source = source.display().to_string();
+    let put = |target: &str| {
+        node.say(&["put", &source, target]);
+        settle(&node);
+    };
+    put("/first");
+    let costs = Costs::of(&node, || put("/second"));
+    figure!("putting {mib} MiB again: {costs}");
+    assert_eq!(costs.volume("chunks"), 0, "wherever the journal was cut meanwhile: {costs}");
+    assert_eq!(costs.volume("known_bytes"), costs.volume("data_bytes"), "{costs}");
+}
