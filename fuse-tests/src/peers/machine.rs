@@ -51,7 +51,8 @@ fn disk_kind(dir: &Path) -> String {
         Some("1") => "rotating",
         _ => "unknown",
     };
-    if is_virtual { format!("{kind}, virtual") } else { kind.to_owned() }
+    // What a virtual disk says of itself is a default.
+    if is_virtual { "virtual".to_owned() } else { kind.to_owned() }
 }
 
 fn read(path: &str) -> String {

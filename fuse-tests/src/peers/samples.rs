@@ -60,7 +60,8 @@ impl Samples {
     /// How many times as good the subject is as a contender; `None` where one of them wasn't measured.
     pub fn ratio(&self, row: &Row, contender: usize) -> Option<f64> {
         let (ours, theirs) = (row.median(self.subject())?, row.median(contender)?);
-        Some(match row.better {
+        // Of two that take nothing neither is ahead.
+        (ours > 0.0 || theirs > 0.0).then(|| match row.better {
             Better::More => ours / theirs,
             Better::Less => theirs / ours,
         })

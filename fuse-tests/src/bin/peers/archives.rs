@@ -15,7 +15,7 @@ const FIRST: &str = "first ingest";
 const AGAIN: &str = "ingest again, unchanged";
 const EDITED: &str = "ingest after edits";
 const RESTORE: &str = "restore";
-const STORED: &str = "stored, of one MiB";
+const STORED: &str = "stored per MiB given";
 const ADDED: &str = "stored by the edits";
 
 const AIMS: [Aim; 6] = [

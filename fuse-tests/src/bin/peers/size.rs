@@ -29,7 +29,7 @@ impl Size {
             // Under two minutes: to see that it works.
             Scale::Short => Size {
                 scale,
-                rounds: 2,
+                rounds: 1,
                 data_bytes: 32 << 20,
                 stream_mib: 32,
                 files: 300,
