@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help up build test demo bench accept prove tools-build tools-test tools-bench clean-tests \
+.PHONY: help up build test demo bench bench-peers accept prove tools-build tools-test tools-bench clean-tests \
         accept-first-use accept-posix accept-programs accept-bigdir accept-bigfile accept-at-rest \
         accept-crash accept-wrong-disk accept-memory accept-bad-input accept-speed
 
@@ -29,6 +29,9 @@ bench: tools-bench ## sealing, put/get beside restic, the mount beside ext4 and 
 	cargo build --release --package cairn-cli --package cairn-fuse-tests
 	cargo build --release --package cairn-block --examples
 	"$(TARGET)/release/bench"
+
+bench-peers: tools-bench ## restic, borg, rustic, gocryptfs and the disk beside us: docs/BENCHMARKS.md; CAIRN_SCALE=short to try
+	scripts/bench_peers.sh
 
 accept: tools-test tools-bench ## every row of the acceptance table, at full size (hours)
 	scripts/full.sh accept all

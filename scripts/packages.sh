@@ -8,7 +8,7 @@ build=(build-essential clang libclang-dev ccache fuse3)
 # What the tests drive the mount with.
 test=(acl attr e2fsprogs git python3 rsync sqlite3 tar util-linux libacl1-dev)
 # What the bench measures beside us.
-bench=(gocryptfs restic python3)
+bench=(gocryptfs restic borgbackup git tar python3)
 
 wanted=()
 for set in "$@"; do

@@ -50,6 +50,10 @@ pub(crate) enum Command {
     /// Unmount everything and end the node
     Down,
     /// Show what is mounted, what is stored, and whether it is well
+    ///
+    /// With `--json` also what was done since the start, in counts: `mounts[].requests` of the kernel by kind;
+    /// `volumes[].activity`, the chunks, parked runs, tree nodes, journal records and flushes that were written;
+    /// `store.activity`, the bytes appended to the log, syncs, and blocks read.
     Status,
     /// Mount a volume at a directory
     Mount(MountArgs),

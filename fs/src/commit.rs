@@ -9,9 +9,9 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use cairn_block::Ino;
 use cairn_block::chunker::{cut_fixed, cut_stream};
 use cairn_block::limits::{CDC_BYTES_MIN, FIXED_CHUNK_BYTES, INLINE_BYTES_MAX};
-use cairn_block::{Ino, Kind};
 
 use crate::error::FsError;
 use crate::sealer::{Purpose, Sealer, in_parallel};
@@ -155,7 +155,7 @@ fn park(
         if waiting.is_empty() {
             return Ok(());
         }
-        let chunk = sealer.put_sealed(Kind::Data, buffer, purpose)?;
+        let chunk = sealer.park(buffer, purpose)?;
         for (part, offset) in waiting.drain(..) {
             placed.push((part, Source::Stored { chunk: chunk.clone(), offset, settled: false }));
         }

@@ -171,7 +171,7 @@ impl Volume {
         let ask = Ask::background(FLUSH_TIMEOUT);
         let folder = Folder { reader: &self.reader, sealer: &self.sealer, ask };
         let (root, folded) = folder.fold(frozen)?;
-        let root = self.sealer.put_sealed(Kind::Root, &root.encode()?, Purpose::Flush)?;
+        let root = self.sealer.node(Kind::Root, &root.encode()?)?;
         self.store.sync()?;
         let seq = heads.seq + 1;
         let vector: Vector = heads.current.as_ref().map_or(Vec::new(), |head| head.vector.clone());
@@ -180,6 +180,7 @@ impl Volume {
         let head = verify(&self.keys, bytes.clone()).map_err(|_| FsError::Invalid)?;
         let volume = self.keys.volume();
         self.heads_store.put_head(&volume, &head.device, seq, &bytes)?;
+        self.counters.flush();
         self.store.sync()?;
         heads.seq = seq;
         heads.previous = head_hash(&bytes);

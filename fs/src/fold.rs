@@ -126,7 +126,7 @@ impl Folder<'_> {
         if encoded.len() <= XATTRS_INLINE_BYTES_MAX {
             return Ok(Xattrs::Inline(list.to_vec()));
         }
-        Ok(Xattrs::Sealed(self.sealer.put_sealed(Kind::Xattrs, &encoded, Purpose::Flush)?))
+        Ok(Xattrs::Sealed(self.sealer.node(Kind::Xattrs, &encoded)?))
     }
 
     /// The content of a file, and how much of it is no hole.

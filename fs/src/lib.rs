@@ -11,6 +11,7 @@
 //! History: [`snapshots`] shows it, [`thinning`] and [`collect`] shorten it; [`changes`] is what lies between two states,
 //! told by [`diff`](mod@diff) and joined by [`merge`](mod@merge); [`verify`] checks one of them.
 
+mod activity;
 pub mod changes;
 pub mod collect;
 mod commit;
@@ -39,9 +40,10 @@ pub mod tree;
 pub mod verify;
 mod volume;
 
+pub use activity::Activity;
 pub use error::FsError;
 pub use flush::read_root;
 pub use restore::{Restored, Touched};
-pub use sealer::SealStats;
+pub use sealer::{SealStats, Sealed};
 pub use sweep::{InMemory, SweepError, sweep};
 pub use volume::{Space, Trouble, Volume, VolumeConfig, VolumeOptions};

@@ -11,22 +11,51 @@ use crate::error::FsError;
 /// What went through a sealer since the volume was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SealStats {
-    /// Plaintext of file data handed in, in bytes.
+    /// Plaintext of chunks handed in, in bytes.
     pub data_bytes: u64,
-    /// Of these, found to be stored already.
+    /// Of these, found to be stored already by a hint.
     pub known_bytes: u64,
-    /// Sealed bytes of file data that were new.
-    pub sealed_bytes: u64,
-    /// Blocks sealed, data and tree nodes.
+    /// Chunks of files that were sealed for a tree.
+    pub chunks: Sealed,
+    /// Short runs that were parked for the next flush, many in one block.
+    pub parked: Sealed,
+    /// Nodes, roots and lists of attributes.
+    pub nodes: Sealed,
+}
+
+/// Blocks that were sealed and that the store didn't have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// How many.
     pub blocks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+#[derive(Default)]
+struct Counter {
+    blocks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counter {
+    fn count(&self, bytes: usize) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Sealed {
+        Sealed { blocks: self.blocks.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
 }
 
 #[derive(Default)]
 struct Counters {
     data_bytes: AtomicU64,
     known_bytes: AtomicU64,
-    sealed_bytes: AtomicU64,
-    blocks: AtomicU64,
+    chunks: Counter,
+    parked: Counter,
+    nodes: Counter,
 }
 
 /// Seals chunks and nodes of one volume into its store.
@@ -53,12 +82,12 @@ impl Sealer {
 
     /// What went through so far.
     pub(crate) fn stats(&self) -> SealStats {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SealStats {
-            data_bytes: get(&self.counters.data_bytes),
-            known_bytes: get(&self.counters.known_bytes),
-            sealed_bytes: get(&self.counters.sealed_bytes),
-            blocks: get(&self.counters.blocks),
+            data_bytes: self.counters.data_bytes.load(Ordering::Relaxed),
+            known_bytes: self.counters.known_bytes.load(Ordering::Relaxed),
+            chunks: self.counters.chunks.read(),
+            parked: self.counters.parked.read(),
+            nodes: self.counters.nodes.read(),
         }
     }
 
@@ -71,7 +100,7 @@ impl Sealer {
             self.counters.known_bytes.fetch_add(len, Ordering::Relaxed);
             return Ok(known);
         }
-        let reference = self.put_sealed(Kind::Data, raw, purpose)?;
+        let reference = self.put_counted(Kind::Data, raw, purpose, &self.counters.chunks)?;
         self.hints.put_hint(key, seal_hint(self.keys.dedup(), &key, &reference).into());
         Ok(reference)
     }
@@ -84,16 +113,24 @@ impl Sealer {
         Ok(usable.then_some(reference))
     }
 
-    /// A block of any kind, without a hint.
-    pub(crate) fn put_sealed(&self, kind: Kind, raw: &[u8], purpose: Purpose) -> Result<Ref, FsError> {
+    /// Short runs of several files in one block, until the flush chunks them with their neighbours.
+    pub(crate) fn park(&self, raw: &[u8], purpose: Purpose) -> Result<Ref, FsError> {
+        self.put_counted(Kind::Data, raw, purpose, &self.counters.parked)
+    }
+
+    /// A block of a tree, without a hint.
+    pub(crate) fn node(&self, kind: Kind, raw: &[u8]) -> Result<Ref, FsError> {
+        self.put_counted(kind, raw, Purpose::Flush, &self.counters.nodes)
+    }
+
+    fn put_counted(&self, kind: Kind, raw: &[u8], purpose: Purpose, counter: &Counter) -> Result<Ref, FsError> {
         let sealed = seal(self.keys.convergence(), kind, raw, Compression::Probe).map_err(|_| FsError::Invalid)?;
-        self.counters.blocks.fetch_add(1, Ordering::Relaxed);
         let put = match purpose {
             Purpose::Growth => self.store.put(&sealed.block)?,
             Purpose::Flush => self.store.put_from_reserve(&sealed.block)?,
         };
-        if kind == Kind::Data && put == Put::New {
-            self.counters.sealed_bytes.fetch_add(sealed.block.len() as u64, Ordering::Relaxed);
+        if put == Put::New {
+            counter.count(sealed.block.len());
         }
         Ok(sealed.reference)
     }
@@ -111,7 +148,7 @@ impl Sink for NodeSink<'_> {
     type Error = FsError;
 
     fn put(&mut self, kind: Kind, payload: &[u8]) -> Result<Ref, FsError> {
-        self.0.put_sealed(kind, payload, Purpose::Flush)
+        self.0.node(kind, payload)
     }
 }
 

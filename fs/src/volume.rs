@@ -22,13 +22,14 @@ use cairn_block::{BlockId, DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeI
 use cairn_store::{Ask, BlockStore, HeadStore, HintStore};
 use parking_lot::{Condvar, Mutex};
 
+use crate::activity::Counters;
 use crate::commit::store_data;
 use crate::error::FsError;
 use crate::flush::Heads;
 use crate::journal;
 use crate::ops::{Handle, Wait};
 use crate::reader::{ReaderOptions, TreeReader};
-use crate::sealer::{Purpose, SealStats, Sealer};
+use crate::sealer::{Purpose, Sealer};
 use crate::state::{Cut, Need, Pinned, State, Step, Stop};
 
 /// What a volume is made of.
@@ -178,6 +179,7 @@ pub struct Volume {
     pub(crate) bell: Arc<Bell>,
     /// The store has no room; what makes room is still done.
     pub(crate) full: AtomicBool,
+    pub(crate) counters: Counters,
     handles: Mutex<HashMap<Handle, Ino>>,
     next_handle: AtomicU64,
     keeper: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -211,6 +213,7 @@ impl Volume {
             heads: Mutex::new(found.heads),
             bell: Arc::default(),
             full: AtomicBool::new(false),
+            counters: Counters::default(),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
             keeper: Mutex::new(None),
@@ -229,11 +232,6 @@ impl Volume {
     /// The volume's id.
     pub fn id(&self) -> VolumeId {
         self.keys.volume()
-    }
-
-    /// What was sealed since the volume was opened.
-    pub fn seal_stats(&self) -> SealStats {
-        self.sealer.stats()
     }
 
     /// Why changes can't be written at present.
@@ -429,6 +427,7 @@ impl Volume {
             self.heads_store.append_delta(&self.keys.volume(), journal.seq + 1, &delta)?;
             journal.seq += 1;
             journal.bytes += delta.len() as u64;
+            self.counters.delta(delta.len());
         }
         journal.refers_to(cut);
         Ok(stored)

@@ -9,10 +9,12 @@
 //! a mount, process or directory that it didn't create.
 
 pub mod command;
+pub mod costs;
 pub mod ground;
 pub mod history;
 pub mod mounts;
 pub mod node;
+pub mod peers;
 pub mod random;
 pub mod report;
 pub mod scale;

@@ -31,6 +31,13 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
+
+    /// A new folder in it.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.dir.path().join(name);
+        std::fs::create_dir(&folder).expect("a folder in our own scratch");
+        folder
+    }
 }
 
 impl Default for Scratch {

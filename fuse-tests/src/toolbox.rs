@@ -1,4 +1,4 @@
-//! The judges of others: pjdfstest and fsx, built once into the target directory, never into the repository.
+//! The programs of others: judges and peers, built once into the target directory, never into the repository.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,15 +11,26 @@ use crate::command;
 #[derive(Debug, Clone, Copy)]
 pub struct Tool {
     name: &'static str,
+    /// What the package is called.
+    package: &'static str,
     version: &'static str,
+    /// More words for cargo.
+    options: &'static [&'static str],
 }
 
 /// POSIX conformance, operation by operation.
-pub const PJDFSTEST: Tool = Tool { name: "pjdfstest", version: "0.2.2" };
+pub const PJDFSTEST: Tool = Tool::of("pjdfstest", "0.2.2");
 /// Random reads, writes, truncates, holes and maps of one file against a model.
-pub const FSX: Tool = Tool { name: "fsx", version: "0.3.2" };
+pub const FSX: Tool = Tool::of("fsx", "0.3.2");
+/// Backups in restic's format, in Rust: a peer of `put` and `get`. Without its doors, which take as long to build as the rest.
+pub const RUSTIC: Tool =
+    Tool { name: "rustic", package: "rustic-rs", version: "0.11.4", options: &["--no-default-features"] };
 
 impl Tool {
+    const fn of(name: &'static str, version: &'static str) -> Tool {
+        Tool { name, package: name, version, options: &[] }
+    }
+
     /// The path of the program; builds it the first time. An `Err` is the reason why it can't be had.
     pub fn path(self) -> Result<PathBuf, String> {
         let root = folder();
@@ -38,12 +49,13 @@ impl Tool {
 
     fn is_installed(self, root: &Path) -> bool {
         let ledger = std::fs::read_to_string(root.join(".crates.toml")).unwrap_or_default();
-        ledger.contains(&format!("\"{} {} ", self.name, self.version)) && root.join("bin").join(self.name).is_file()
+        ledger.contains(&format!("\"{} {} ", self.package, self.version)) && root.join("bin").join(self.name).is_file()
     }
 
     fn install(self, root: &Path) -> Result<(), String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["install", "--quiet", "--locked", self.name, "--version", self.version, "--root"]).arg(root);
+        cargo.args(["install", "--quiet", "--locked", self.package, "--version", self.version, "--root"]).arg(root);
+        cargo.args(self.options);
         cargo.env("CARGO_TARGET_DIR", root.join("build"));
         let output = command::run_for(&mut cargo, std::time::Duration::from_secs(1200));
         // The program is all that is needed of it.
@@ -51,7 +63,7 @@ impl Tool {
         match output.status.success() {
             true => Ok(()),
             false => {
-                Err(format!("cargo install {} {} failed\n{}", self.name, self.version, command::transcript(&output)))
+                Err(format!("cargo install {} {} failed\n{}", self.package, self.version, command::transcript(&output)))
             }
         }
     }

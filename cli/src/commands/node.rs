@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::args::UpArgs;
 use crate::config::Settings;
 use crate::control::client::ClientError;
-use crate::control::routes::{MountOrder, Mounted, Nothing, Route, Status};
+use crate::control::routes::{MountOrder, MountStatus, Mounted, Nothing, Route, Status};
 use crate::errors::{Failure, Outcome};
 use crate::node::keyfile::KeyFile;
 use crate::node::lifecycle::Announcement;
@@ -122,7 +122,7 @@ fn status_text(status: &Status, log_file: &Path) -> String {
     for reason in &store.reasons {
         table.row(["", reason]);
     }
-    for mounted in &status.mounts {
+    for MountStatus { mounted, .. } in &status.mounts {
         table.row(["mounted", &format!("{} at {}", mounted.volume, mounted.mount_point.shown())]);
     }
     for volume in &status.volumes {

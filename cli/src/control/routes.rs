@@ -1,5 +1,7 @@
 //! The table of routes: what is asked and what is answered, in one place for both ends.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::Name;
@@ -106,11 +108,28 @@ pub(crate) struct Status {
     /// Where its key and store are.
     pub(crate) data_dir: Name,
     /// What is mounted.
-    pub(crate) mounts: Vec<Mounted>,
+    pub(crate) mounts: Vec<MountStatus>,
     /// The volumes it knows.
     pub(crate) volumes: Vec<VolumeStatus>,
     /// Its store.
     pub(crate) store: StoreStatus,
+}
+
+/// A mount and what the kernel asked there.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MountStatus {
+    /// The mount itself.
+    #[serde(flatten)]
+    pub(crate) mounted: Mounted,
+    /// Requests of the kernel since it was mounted, by the kernel's word for the kind; for `forget`, inodes.
+    #[serde(default)]
+    pub(crate) requests: BTreeMap<String, u64>,
+    /// Requests that had to wait for the store or the disk.
+    #[serde(default)]
+    pub(crate) waited: u64,
+    /// Requests that were answered by their deadline.
+    #[serde(default)]
+    pub(crate) timed_out: u64,
 }
 
 /// One volume.
@@ -122,6 +141,36 @@ pub(crate) struct VolumeStatus {
     pub(crate) id: String,
     /// Whether this node has it open.
     pub(crate) open: bool,
+    /// What was written since it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) activity: Option<VolumeActivity>,
+}
+
+/// What a volume wrote since it was opened. Blocks count when the store didn't have them.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct VolumeActivity {
+    /// Bytes of files that were cut into chunks.
+    pub(crate) data_bytes: u64,
+    /// Of these, known already.
+    pub(crate) known_bytes: u64,
+    /// Chunks sealed.
+    pub(crate) chunks: u64,
+    /// Bytes of their blocks.
+    pub(crate) chunk_bytes: u64,
+    /// Blocks of short runs, many in one, until the flush after.
+    pub(crate) parked: u64,
+    /// Their bytes.
+    pub(crate) parked_bytes: u64,
+    /// Blocks of trees: nodes, roots, lists of attributes.
+    pub(crate) nodes: u64,
+    /// Their bytes.
+    pub(crate) node_bytes: u64,
+    /// Records of the journal.
+    pub(crate) deltas: u64,
+    /// Their bytes.
+    pub(crate) delta_bytes: u64,
+    /// Flushes: trees that were made, each with its head.
+    pub(crate) flushes: u64,
 }
 
 /// The store.
@@ -139,10 +188,26 @@ pub(crate) struct StoreStatus {
     pub(crate) block_bytes: u64,
     /// Files that the log is cut into.
     pub(crate) segments: u64,
+    /// What it did since the node's start.
+    #[serde(default)]
+    pub(crate) activity: StoreActivity,
     /// Bytes free on its disk.
     pub(crate) disk_free_bytes: u64,
     /// The ceiling, where there is one.
     pub(crate) quota_bytes: Option<u64>,
+}
+
+/// What a store did since it was opened.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct StoreActivity {
+    /// Bytes appended to the log.
+    pub(crate) log_bytes_written: u64,
+    /// Syncs of the log.
+    pub(crate) syncs: u64,
+    /// Blocks read.
+    pub(crate) blocks_read: u64,
+    /// Their bytes.
+    pub(crate) block_bytes_read: u64,
 }
 
 /// See [`Route::Mount`].

@@ -7,7 +7,7 @@ use cairn_fs::mount::{Invalidator, Mount, MountOptions};
 use cairn_fs::ops::{Change, Watcher};
 
 use super::open::{Node, lock};
-use crate::control::routes::{MountOrder, Mounted, Nothing, UmountOrder};
+use crate::control::routes::{MountOrder, MountStatus, Mounted, Nothing, UmountOrder};
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::Name;
 
@@ -41,10 +41,10 @@ impl Mounts {
         !lock(&self.0).iter().any(|live| live.mount.is_live())
     }
 
-    /// All of them.
-    pub(super) fn list(&self) -> Vec<Mounted> {
+    /// All of them, with what was asked there.
+    pub(super) fn statuses(&self) -> Vec<MountStatus> {
         let live = lock(&self.0);
-        live.iter().filter(|live| live.mount.is_live()).map(|live| live.mounted(true)).collect()
+        live.iter().filter(|live| live.mount.is_live()).map(LiveMount::status).collect()
     }
 
     /// Where they are.
@@ -79,6 +79,16 @@ impl Mounts {
 impl LiveMount {
     fn mounted(&self, already: bool) -> Mounted {
         Mounted { volume: self.volume.clone(), mount_point: Name::from(self.mount.path()), already }
+    }
+
+    fn status(&self) -> MountStatus {
+        let counts = self.mount.counts();
+        MountStatus {
+            mounted: self.mounted(true),
+            requests: counts.by_kind().map(|(kind, count)| (kind.name().to_owned(), count)).collect(),
+            waited: counts.waited,
+            timed_out: counts.timed_out,
+        }
     }
 
     fn unmount(self) -> Outcome<()> {

@@ -181,9 +181,9 @@ impl Node {
         self.volume_keys(name).volume()
     }
 
-    /// Whether the volume is open.
-    pub(super) fn is_open(&self, name: &str) -> bool {
-        lock(&self.volumes).contains_key(name)
+    /// The volume, if it is open.
+    pub(super) fn open_volume(&self, name: &str) -> Option<OpenVolume> {
+        lock(&self.volumes).get(name).cloned()
     }
 
     /// The volumes that the store holds, known by name or not.

@@ -1,9 +1,10 @@
 //! How the node is.
 
+use cairn_fs::Activity;
 use cairn_store::disk::Health;
 
 use super::open::Node;
-use crate::control::routes::{Status, StoreStatus, VolumeStatus};
+use crate::control::routes::{Status, StoreActivity, StoreStatus, VolumeActivity, VolumeStatus};
 use crate::errors::Outcome;
 use crate::text::Name;
 
@@ -20,23 +21,23 @@ impl Node {
             resident_bytes: resident_bytes().unwrap_or(0),
             device: self.keys.device.id().to_string(),
             data_dir: Name::from(self.data_dir.path()),
-            mounts: self.mounts.list(),
+            mounts: self.mounts.statuses(),
             volumes: self.volume_statuses()?,
             store,
         })
     }
 
     fn volume_statuses(&self) -> Outcome<Vec<VolumeStatus>> {
-        let named = self.volume_names().into_iter().map(|name| VolumeStatus {
-            id: self.volume_id(&name).to_string(),
-            open: self.is_open(&name),
-            name: Some(name),
+        let named = self.volume_names().into_iter().map(|name| {
+            let activity = self.open_volume(&name).map(|open| activity(&open.volume.activity()));
+            let id = self.volume_id(&name).to_string();
+            VolumeStatus { id, open: activity.is_some(), activity, name: Some(name) }
         });
         let mut volumes: Vec<_> = named.collect();
         for id in self.store_volumes()? {
             let id = id.to_string();
             if !volumes.iter().any(|volume| volume.id == id) {
-                volumes.push(VolumeStatus { name: None, id, open: false });
+                volumes.push(VolumeStatus { name: None, id, open: false, activity: None });
             }
         }
         Ok(volumes)
@@ -60,9 +61,32 @@ impl Node {
             log_bytes: stats.log_bytes,
             block_bytes: stats.block_bytes,
             segments: stats.segments,
+            activity: StoreActivity {
+                log_bytes_written: stats.appended_bytes,
+                syncs: stats.syncs,
+                blocks_read: stats.blocks_read,
+                block_bytes_read: stats.bytes_read,
+            },
             disk_free_bytes: disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
             quota_bytes: self.quota,
         }
+    }
+}
+
+fn activity(of: &Activity) -> VolumeActivity {
+    let sealed = &of.sealed;
+    VolumeActivity {
+        data_bytes: sealed.data_bytes,
+        known_bytes: sealed.known_bytes,
+        chunks: sealed.chunks.blocks,
+        chunk_bytes: sealed.chunks.bytes,
+        parked: sealed.parked.blocks,
+        parked_bytes: sealed.parked.bytes,
+        nodes: sealed.nodes.blocks,
+        node_bytes: sealed.nodes.bytes,
+        deltas: of.deltas,
+        delta_bytes: of.delta_bytes,
+        flushes: of.flushes,
     }
 }
 

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cairn_block::{Attr, FileType, Ino, Timestamp};
 use cairn_fs::error::FsError;
-use cairn_fs::ops::{DirItem, Handle, KillPriv, Listing, OpenFlags, Operations, Seek};
+use cairn_fs::ops::{DirItem, KillPriv, Listing, OpenFlags, Operations, Seek};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::tree::{self, Found, wait};
+use super::tree::{self, Found, Opened, wait};
 use super::workers::{self, Jobs};
 use super::{CopyReport, PIECE_BYTES, Tally};
 use crate::control::events::Reporter;
@@ -247,15 +247,6 @@ struct FileJob<'v> {
     links: Option<Arc<Mutex<Linked<'v>>>>,
 }
 
-/// A handle that is released when it is dropped.
-struct Opened<'v>(&'v dyn Operations, Handle);
-
-impl Drop for Opened<'_> {
-    fn drop(&mut self) {
-        self.0.release(self.1);
-    }
-}
-
 impl FileJob<'_> {
     fn run(self, tally: &Tally<'_>) -> Outcome<()> {
         let copied = self.copy(tally);
@@ -285,7 +276,7 @@ impl FileJob<'_> {
     fn copy(&self, tally: &Tally<'_>) -> Outcome<()> {
         let (volume, ino, directory) = (self.source.volume(), self.source.ino(), &self.target.directory);
         let flags = OpenFlags { read: true, write: false, truncate: false, kill_priv: KillPriv::Keep };
-        let _opened = Opened(volume, volume.open(wait(), ino, flags)?);
+        let _opened = Opened::file(volume, ino, flags)?;
         replace_at(directory, &self.name, |name| {
             let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = File::from(rustix::fs::openat(directory, name, create, Mode::RUSR | Mode::WUSR)?);

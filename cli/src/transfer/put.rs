@@ -11,11 +11,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cairn_block::{FileType, Ino, Timestamp};
 use cairn_fs::error::FsError;
-use cairn_fs::ops::{Caller, Change, KillPriv, NewNode, Operations, RenameFlags, SetAttr, SetXattr, TimeOrNow};
+use cairn_fs::ops::{
+    Caller, Change, KillPriv, NewNode, OpenFlags, Operations, RenameFlags, SetAttr, SetXattr, TimeOrNow,
+};
 use rustix::fs::{AtFlags, CWD, Dir, FileType as LocalType, Mode, OFlags, SeekFrom, Stat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
-use super::tree::{self, Found, wait};
+use super::tree::{self, Found, Opened, wait};
 use super::workers::{self, Jobs};
 use super::{CopyReport, PIECE_BYTES, Tally};
 use crate::control::events::Reporter;
@@ -416,6 +418,11 @@ impl FileJob<'_> {
 
     fn copy(self, tally: &Tally<'_>) -> Outcome<()> {
         let (volume, ino) = (self.node.found.volume(), self.node.found.ino());
+        // While it is open the volume doesn't take where it was cut off by a flush for the end of the file: what is put
+        // again then falls into the same chunks. What comes in one piece needs none of this.
+        let is_large = self.file.metadata()?.len() > PIECE_BYTES as u64;
+        let flags = OpenFlags { read: false, write: true, truncate: false, kill_priv: KillPriv::Keep };
+        let _opened = if is_large { Some(Opened::file(volume, ino, flags)?) } else { None };
         let size = copy_contents(volume, &self.file, ino, tally)?;
         copy_xattrs(volume, &self.file, ino)?;
         // A hole at the end has no bytes that would make the file as long as it is.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cairn_block::{Attr, FileType, Ino};
 use cairn_fs::error::FsError;
-use cairn_fs::ops::{Caller, DirItem, Listing, NewNode, Operations, Wait};
+use cairn_fs::ops::{Caller, DirItem, Handle, Listing, NewNode, OpenFlags, Operations, Wait};
 
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text;
@@ -54,6 +54,25 @@ impl<'v> Found<'v> {
 impl Drop for Found<'_> {
     fn drop(&mut self) {
         self.volume.forget(self.attr.ino, 1);
+    }
+}
+
+/// An open file; its handle is released when this is dropped.
+pub(crate) struct Opened<'v> {
+    volume: &'v dyn Operations,
+    handle: Handle,
+}
+
+impl<'v> Opened<'v> {
+    /// Opens a file.
+    pub(crate) fn file(volume: &'v dyn Operations, ino: Ino, flags: OpenFlags) -> Result<Self, FsError> {
+        Ok(Self { volume, handle: volume.open(wait(), ino, flags)? })
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.volume.release(self.handle);
     }
 }
 

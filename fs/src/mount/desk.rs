@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tracing::Level;
 
+use super::counts::{Counters, Counts, RequestKind, add};
 use super::deadline::{Deadlines, Expire};
 use super::listing::ListingSize;
 use super::pool::{Pool, PoolLimits};
@@ -37,30 +38,6 @@ pub(super) trait Answer: Send + 'static {
 
     /// Gives back to the volume what a value holds, when nobody is left to be told.
     fn undo(_desk: &Desk, _value: Self::Value) {}
-}
-
-/// What happened at a mount so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Requests of the kernel, forgets not counted.
-    pub requests: u64,
-    /// Of these, handed to the pool.
-    pub waited: u64,
-    /// Of these, answered by their deadline.
-    pub timed_out: u64,
-    /// Refused because the pool was full.
-    pub refused: u64,
-    /// Operations that panicked.
-    pub panicked: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    requests: AtomicU64,
-    waited: AtomicU64,
-    timed_out: AtomicU64,
-    refused: AtomicU64,
-    panicked: AtomicU64,
 }
 
 /// Everything that working on requests takes.
@@ -106,44 +83,42 @@ impl Desk {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            requests: get(&self.counters.requests),
-            waited: get(&self.counters.waited),
-            timed_out: get(&self.counters.timed_out),
-            refused: get(&self.counters.refused),
-            panicked: get(&self.counters.panicked),
-        }
+        self.counters.read()
+    }
+
+    /// Counts a request that is answered without asking the volume.
+    pub(super) fn count(&self, kind: RequestKind) {
+        self.counters.request(kind);
     }
 
     /// Answers from memory, or lets the pool answer. `work` is called again after it said [`FsError::WouldWait`].
     pub(super) fn answer<A: Answer>(
         self: &Arc<Self>,
-        op: &'static str,
+        kind: RequestKind,
         reply: A,
         work: impl Fn(&dyn Operations, Wait) -> Result<A::Value, FsError> + Send + 'static,
     ) {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        match self.guard(op, || work(self.ops(), Wait::Never)) {
-            Err(FsError::WouldWait) => self.hand_over(op, reply, work),
-            result => self.reply(op, reply, result),
+        self.count(kind);
+        match self.guard(kind, || work(self.ops(), Wait::Never)) {
+            Err(FsError::WouldWait) => self.hand_over(kind, reply, work),
+            result => self.reply(kind, reply, result),
         }
     }
 
     /// Lets the pool answer what is known to wait, or to take long.
     pub(super) fn answer_later<A: Answer>(
         self: &Arc<Self>,
-        op: &'static str,
+        kind: RequestKind,
         reply: A,
         work: impl FnOnce(&dyn Operations, Wait) -> Result<A::Value, FsError> + Send + 'static,
     ) {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(op, reply, work);
+        self.count(kind);
+        self.hand_over(kind, reply, work);
     }
 
     /// For what has no reply and no result: a panic is logged and goes no further.
-    pub(super) fn tell(&self, op: &'static str, work: impl FnOnce(&dyn Operations)) {
-        let _ = self.guard(op, || {
+    pub(super) fn tell(&self, kind: RequestKind, work: impl FnOnce(&dyn Operations)) {
+        let _ = self.guard(kind, || {
             work(self.ops());
             Ok(())
         });
@@ -151,13 +126,13 @@ impl Desk {
 
     fn hand_over<A: Answer>(
         self: &Arc<Self>,
-        op: &'static str,
+        kind: RequestKind,
         reply: A,
         work: impl FnOnce(&dyn Operations, Wait) -> Result<A::Value, FsError> + Send + 'static,
     ) {
-        self.counters.waited.fetch_add(1, Ordering::Relaxed);
+        add(&self.counters.waited);
         let until = Instant::now() + self.deadline;
-        let slot = Arc::new(Slot { op, reply: Mutex::new(Some(reply)), desk: Arc::clone(self) });
+        let slot = Arc::new(Slot { kind, reply: Mutex::new(Some(reply)), desk: Arc::clone(self) });
         let late: Arc<dyn Expire> = slot.clone();
         let watch = self.deadlines.watch(until, Arc::downgrade(&late));
         let own = Arc::clone(&slot);
@@ -166,31 +141,32 @@ impl Desk {
             own.work(until, work);
         };
         if self.pool.submit(Box::new(job)).is_err() {
-            self.counters.refused.fetch_add(1, Ordering::Relaxed);
+            add(&self.counters.refused);
             slot.fail(&FsError::Busy);
         }
     }
 
-    fn reply<A: Answer>(&self, op: &'static str, reply: A, result: Result<A::Value, FsError>) {
+    fn reply<A: Answer>(&self, kind: RequestKind, reply: A, result: Result<A::Value, FsError>) {
         match result {
             Ok(value) => reply.send(self, value),
             Err(error) => {
-                log(op, &error);
+                log(kind, &error);
                 reply.refuse(&error);
             }
         }
     }
 
-    fn guard<T>(&self, op: &'static str, call: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
+    fn guard<T>(&self, kind: RequestKind, call: impl FnOnce() -> Result<T, FsError>) -> Result<T, FsError> {
         catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-            self.counters.panicked.fetch_add(1, Ordering::Relaxed);
-            Err(FsError::Panicked { op })
+            add(&self.counters.panicked);
+            Err(FsError::Panicked { op: kind.name() })
         })
     }
 }
 
 /// Logged here, where it is handled: the caller gets a number, the log says which block of what.
-fn log(op: &'static str, error: &FsError) {
+fn log(kind: RequestKind, error: &FsError) {
+    let op = kind.name();
     match error.level() {
         Level::ERROR => tracing::error!(op, error = %Chain(error), "a file operation failed"),
         Level::WARN => tracing::warn!(op, error = %Chain(error), "a file operation failed"),
@@ -215,7 +191,7 @@ impl std::fmt::Display for Chain<'_> {
 
 /// A reply that a worker and a deadline both may take.
 struct Slot<A: Answer> {
-    op: &'static str,
+    kind: RequestKind,
     reply: Mutex<Option<A>>,
     desk: Arc<Desk>,
 }
@@ -225,11 +201,11 @@ impl<A: Answer> Slot<A> {
         if self.reply.lock().is_none() {
             return; // The deadline passed in the queue: nothing was done, nothing has to be.
         }
-        let result = self.desk.guard(self.op, || work(self.desk.ops(), Wait::Until(until)));
+        let result = self.desk.guard(self.kind, || work(self.desk.ops(), Wait::Until(until)));
         match (self.take(), result) {
-            (Some(reply), result) => self.desk.reply(self.op, reply, result),
+            (Some(reply), result) => self.desk.reply(self.kind, reply, result),
             (None, Ok(value)) => A::undo(&self.desk, value),
-            (None, Err(error)) => log(self.op, &error),
+            (None, Err(error)) => log(self.kind, &error),
         }
     }
 
@@ -239,7 +215,7 @@ impl<A: Answer> Slot<A> {
 
     fn fail(&self, error: &FsError) {
         if let Some(reply) = self.take() {
-            log(self.op, error);
+            log(self.kind, error);
             reply.refuse(error);
         }
     }
@@ -247,7 +223,7 @@ impl<A: Answer> Slot<A> {
 
 impl<A: Answer> Expire for Slot<A> {
     fn expire(&self) {
-        self.desk.counters.timed_out.fetch_add(1, Ordering::Relaxed);
+        add(&self.desk.counters.timed_out);
         self.fail(&FsError::TimedOut);
     }
 }

@@ -23,6 +23,7 @@ use fuser::{
 
 use super::attr::{kind_of_mode, time_or_now, timestamp};
 use super::caller::{caller, kill_priv_of, may_keep_group_bit};
+use super::counts::RequestKind;
 use super::desk::Desk;
 use super::listing::list;
 use super::reply::{Found, Opened, Sized, open_directory};
@@ -114,16 +115,17 @@ impl Filesystem for Dispatcher {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEntry) {
         let (parent, name) = (ino(parent), bytes(name));
-        self.desk.answer("lookup", reply, move |ops, wait| found(parent, ops.lookup(wait, parent, &name)));
+        self.desk.answer(RequestKind::Lookup, reply, move |ops, wait| found(parent, ops.lookup(wait, parent, &name)));
     }
 
     fn forget(&self, _: &Request, number: INodeNo, count: u64) {
-        self.desk.tell("forget", |ops| ops.forget(ino(number), count));
+        self.desk.count(RequestKind::Forget);
+        self.desk.tell(RequestKind::Forget, |ops| ops.forget(ino(number), count));
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: fuser::ReplyAttr) {
         let ino = ino(number);
-        self.desk.answer("getattr", reply, move |ops, wait| ops.getattr(wait, ino));
+        self.desk.answer(RequestKind::Getattr, reply, move |ops, wait| ops.getattr(wait, ino));
     }
 
     fn setattr(
@@ -156,12 +158,12 @@ impl Filesystem for Dispatcher {
             kill_priv: KillPriv::Keep,
         };
         set.kill_priv = kill_priv_of_setattr(&caller, &set);
-        self.desk.answer("setattr", reply, move |ops, wait| ops.setattr(wait, &caller, ino, set));
+        self.desk.answer(RequestKind::Setattr, reply, move |ops, wait| ops.setattr(wait, &caller, ino, set));
     }
 
     fn readlink(&self, _: &Request, number: INodeNo, reply: fuser::ReplyData) {
         let ino = ino(number);
-        self.desk.answer("readlink", reply, move |ops, wait| ops.readlink(wait, ino));
+        self.desk.answer(RequestKind::Readlink, reply, move |ops, wait| ops.readlink(wait, ino));
     }
 
     fn mknod(
@@ -179,7 +181,7 @@ impl Filesystem for Dispatcher {
         };
         let rdev = if matches!(kind, FileType::Char | FileType::Block) { rdev } else { 0 };
         let node = NewNode { kind, mode: permissions(mode), umask: permissions(umask), rdev, target: Bytes::new() };
-        self.make("mknod", req, parent, name, node, reply);
+        self.make(RequestKind::Mknod, req, parent, name, node, reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: fuser::ReplyEntry) {
@@ -190,23 +192,23 @@ impl Filesystem for Dispatcher {
             rdev: 0,
             target: Bytes::new(),
         };
-        self.make("mkdir", req, parent, name, node, reply);
+        self.make(RequestKind::Mkdir, req, parent, name, node, reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: fuser::ReplyEntry) {
         let target = bytes(target.as_os_str());
         let node = NewNode { kind: FileType::Symlink, mode: 0o777, umask: 0, rdev: 0, target };
-        self.make("symlink", req, parent, name, node, reply);
+        self.make(RequestKind::Symlink, req, parent, name, node, reply);
     }
 
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEmpty) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
-        self.desk.answer("unlink", reply, move |ops, wait| ops.unlink(wait, &caller, parent, &name));
+        self.desk.answer(RequestKind::Unlink, reply, move |ops, wait| ops.unlink(wait, &caller, parent, &name));
     }
 
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEmpty) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
-        self.desk.answer("rmdir", reply, move |ops, wait| ops.rmdir(wait, &caller, parent, &name));
+        self.desk.answer(RequestKind::Rmdir, reply, move |ops, wait| ops.rmdir(wait, &caller, parent, &name));
     }
 
     fn rename(
@@ -223,7 +225,7 @@ impl Filesystem for Dispatcher {
         let (parent, name) = (ino(parent), bytes(name));
         let (new_parent, new_name) = (ino(new_parent), bytes(new_name));
         let flags = rename_flags(flags);
-        self.desk.answer("rename", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Rename, reply, move |ops, wait| {
             let flags = flags.ok_or(FsError::Invalid)?;
             ops.rename(wait, &caller, parent, &name, new_parent, &new_name, flags)
         });
@@ -232,13 +234,17 @@ impl Filesystem for Dispatcher {
     fn link(&self, req: &Request, number: INodeNo, new_parent: INodeNo, new_name: &OsStr, reply: fuser::ReplyEntry) {
         let (ino, caller) = (ino(number), caller(req));
         let (parent, name) = (self::ino(new_parent), bytes(new_name));
-        self.desk.answer("link", reply, move |ops, wait| ops.link(wait, &caller, ino, parent, &name).map(Found::Entry));
+        self.desk.answer(RequestKind::Link, reply, move |ops, wait| {
+            ops.link(wait, &caller, ino, parent, &name).map(Found::Entry)
+        });
     }
 
     fn open(&self, req: &Request, number: INodeNo, flags: fuser::OpenFlags, reply: fuser::ReplyOpen) {
         let ino = ino(number);
         let flags = open_flags(flags.0, &caller(req));
-        self.desk.answer("open", reply, move |ops, wait| ops.open(wait, ino, flags).map(|handle| Opened { handle }));
+        self.desk.answer(RequestKind::Open, reply, move |ops, wait| {
+            ops.open(wait, ino, flags).map(|handle| Opened { handle })
+        });
     }
 
     fn create(
@@ -260,7 +266,7 @@ impl Filesystem for Dispatcher {
             target: Bytes::new(),
         };
         let how = (open_flags(flags, &caller), is_exclusive(flags), Instant::now() + self.desk.deadline());
-        self.desk.answer("create", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Create, reply, move |ops, wait| {
             create_and_open(ops, wait, &caller, (parent, &name), node.clone(), how)
         });
     }
@@ -277,7 +283,7 @@ impl Filesystem for Dispatcher {
         reply: fuser::ReplyData,
     ) {
         let ino = ino(number);
-        self.desk.answer("read", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Read, reply, move |ops, wait| {
             ops.read(wait, ino, offset, size).map(crate::ops::Pieces::into_bytes)
         });
     }
@@ -297,10 +303,12 @@ impl Filesystem for Dispatcher {
         // The one copy of the data: it lies in the receive buffer, which the next request will use.
         let (ino, data) = (ino(number), Bytes::copy_from_slice(data));
         let kill_priv = kill_priv_of_write(write_flags);
-        self.desk.answer("write", reply, move |ops, wait| ops.write(wait, ino, offset, data.clone(), kill_priv));
+        self.desk
+            .answer(RequestKind::Write, reply, move |ops, wait| ops.write(wait, ino, offset, data.clone(), kill_priv));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: fuser::ReplyEmpty) {
+        self.desk.count(RequestKind::Flush);
         reply.error(Errno::ENOSYS); // Asked once; see the module.
     }
 
@@ -314,35 +322,44 @@ impl Filesystem for Dispatcher {
         _: bool,
         reply: fuser::ReplyEmpty,
     ) {
-        self.desk.tell("release", |ops| ops.release(Handle(handle.0)));
+        self.desk.count(RequestKind::Release);
+        self.desk.tell(RequestKind::Release, |ops| ops.release(Handle(handle.0)));
         reply.ok();
     }
 
     fn fsync(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: fuser::ReplyEmpty) {
-        self.sync("fsync", number, reply);
+        self.sync(RequestKind::Fsync, number, reply);
     }
 
     fn opendir(&self, _: &Request, number: INodeNo, _: fuser::OpenFlags, reply: fuser::ReplyOpen) {
+        self.desk.count(RequestKind::Opendir);
         open_directory(reply, ino(number));
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: fuser::OpenFlags, reply: fuser::ReplyEmpty) {
+        self.desk.count(RequestKind::Releasedir);
+        reply.ok();
     }
 
     fn readdir(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: fuser::ReplyDirectory) {
         let (ino, count) = (ino(number), self.desk.names.ask());
-        self.desk.answer("readdir", reply, move |ops, wait| list(ops, wait, ino, offset, count, Listing::Names));
+        self.desk
+            .answer(RequestKind::Readdir, reply, move |ops, wait| list(ops, wait, ino, offset, count, Listing::Names));
     }
 
     fn readdirplus(&self, _: &Request, number: INodeNo, _: FileHandle, offset: u64, reply: fuser::ReplyDirectoryPlus) {
         let (ino, count) = (ino(number), self.desk.entries.ask());
-        self.desk
-            .answer("readdirplus", reply, move |ops, wait| list(ops, wait, ino, offset, count, Listing::Referenced));
+        self.desk.answer(RequestKind::Readdirplus, reply, move |ops, wait| {
+            list(ops, wait, ino, offset, count, Listing::Referenced)
+        });
     }
 
     fn fsyncdir(&self, _: &Request, number: INodeNo, _: FileHandle, _: bool, reply: fuser::ReplyEmpty) {
-        self.sync("fsyncdir", number, reply);
+        self.sync(RequestKind::Fsyncdir, number, reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: fuser::ReplyStatfs) {
-        self.desk.answer("statfs", reply, |ops, _| ops.statfs());
+        self.desk.answer(RequestKind::Statfs, reply, |ops, _| ops.statfs());
     }
 
     fn setxattr(
@@ -357,7 +374,7 @@ impl Filesystem for Dispatcher {
     ) {
         let (ino, caller, name, set) = (ino(number), caller(req), xattr_name(name), xattr_set(flags));
         let value = Bytes::copy_from_slice(value);
-        self.desk.answer("setxattr", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Setxattr, reply, move |ops, wait| {
             let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
             let may_keep = !is_access_list(name) || may_keep_group_bit(ops, wait, &caller, ino)?;
             let kill_sgid = if may_keep { KillPriv::Keep } else { KillPriv::Clear };
@@ -367,7 +384,7 @@ impl Filesystem for Dispatcher {
 
     fn getxattr(&self, _: &Request, number: INodeNo, name: &OsStr, room: u32, reply: fuser::ReplyXattr) {
         let (ino, name) = (ino(number), xattr_name(name));
-        self.desk.answer("getxattr", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Getxattr, reply, move |ops, wait| {
             let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
             let data = ops.getxattr(wait, ino, name)?;
             Ok(Sized { data, room })
@@ -376,7 +393,7 @@ impl Filesystem for Dispatcher {
 
     fn listxattr(&self, req: &Request, number: INodeNo, room: u32, reply: fuser::ReplyXattr) {
         let (ino, caller) = (ino(number), caller(req));
-        self.desk.answer("listxattr", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Listxattr, reply, move |ops, wait| {
             let data = xattr_list(&ops.listxattr(wait, ino)?, &caller);
             Ok(Sized { data, room })
         });
@@ -384,13 +401,14 @@ impl Filesystem for Dispatcher {
 
     fn removexattr(&self, _: &Request, number: INodeNo, name: &OsStr, reply: fuser::ReplyEmpty) {
         let (ino, name) = (ino(number), xattr_name(name));
-        self.desk.answer("removexattr", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Removexattr, reply, move |ops, wait| {
             let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
             ops.removexattr(wait, ino, name)
         });
     }
 
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: fuser::ReplyEmpty) {
+        self.desk.count(RequestKind::Access);
         reply.error(Errno::ENOSYS); // Asked once; see the module.
     }
 
@@ -405,6 +423,7 @@ impl Filesystem for Dispatcher {
         _: u32,
         reply: fuser::ReplyIoctl,
     ) {
+        self.desk.count(RequestKind::Ioctl);
         reply.error(Errno::ENOTTY);
     }
 
@@ -419,14 +438,14 @@ impl Filesystem for Dispatcher {
         reply: fuser::ReplyEmpty,
     ) {
         let (ino, kill_priv) = (ino(number), kill_priv_of(&caller(req)));
-        self.desk.answer_later("fallocate", reply, move |ops, wait| {
+        self.desk.answer_later(RequestKind::Fallocate, reply, move |ops, wait| {
             ops.fallocate(wait, ino, allocation(mode)?, offset, length, kill_priv)
         });
     }
 
     fn lseek(&self, _: &Request, number: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: fuser::ReplyLseek) {
         let (ino, what) = (ino(number), seek_kind(whence));
-        self.desk.answer("lseek", reply, move |ops, wait| {
+        self.desk.answer(RequestKind::Lseek, reply, move |ops, wait| {
             let offset = u64::try_from(offset).map_err(|_| FsError::NoData)?;
             ops.seek(wait, ino, offset, what.ok_or(FsError::Invalid)?)
         });
@@ -450,7 +469,7 @@ impl Filesystem for Dispatcher {
         let kill_priv = kill_priv_of(&caller(req));
         let source = Place { ino: ino(source), offset: source_offset };
         let target = Place { ino: ino(target), offset: target_offset };
-        self.desk.answer_later("copy_file_range", reply, move |ops, wait| {
+        self.desk.answer_later(RequestKind::CopyFileRange, reply, move |ops, wait| {
             let copied = ops.copy_range(wait, source, target, len.min(COPY_BYTES_MAX), kill_priv)?;
             u32::try_from(copied).map_err(|_| FsError::Invalid)
         });
@@ -460,7 +479,7 @@ impl Filesystem for Dispatcher {
 impl Dispatcher {
     fn make(
         &self,
-        op: &'static str,
+        kind: RequestKind,
         req: &Request,
         parent: INodeNo,
         name: &OsStr,
@@ -468,13 +487,13 @@ impl Dispatcher {
         reply: fuser::ReplyEntry,
     ) {
         let (parent, name, caller) = (ino(parent), bytes(name), caller(req));
-        self.desk.answer(op, reply, move |ops, wait| {
+        self.desk.answer(kind, reply, move |ops, wait| {
             ops.create(wait, &caller, parent, &name, node.clone()).map(Found::Entry)
         });
     }
 
-    fn sync(&self, op: &'static str, number: INodeNo, reply: fuser::ReplyEmpty) {
+    fn sync(&self, kind: RequestKind, number: INodeNo, reply: fuser::ReplyEmpty) {
         let ino = ino(number);
-        self.desk.answer_later(op, reply, move |ops, _| ops.fsync(ino));
+        self.desk.answer_later(kind, reply, move |ops, _| ops.fsync(ino));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Read in the order of a request: `dispatch` takes it, `request` and `caller` read its fields, the `desk` has it answered
 //! at once or by the `pool` and always by its `deadline`, `reply` and `attr` put the answer into the kernel's words,
-//! `listing` adds the dots. Around that: `options`, `takeover` and `device` get a directory mounted, `session` keeps it so,
+//! `listing` adds the dots, `counts` counts. Around that: `options`, `takeover` and `device` get a directory mounted, `session` keeps it so,
 //! `notify` tells the kernel what it can't know, `teardown` ends it.
 //!
 //! The library has defects that shape this folder. Interrupts are answered "not implemented", so that waiting can't be cut
@@ -14,6 +14,7 @@ mod attr;
 mod bounded;
 mod caller;
 mod connection;
+mod counts;
 mod deadline;
 mod desk;
 mod device;
@@ -32,7 +33,7 @@ mod session;
 mod takeover;
 mod teardown;
 
-pub use desk::Counts;
+pub use counts::{Counts, RequestKind};
 pub use error::MountError;
 pub use notify::Invalidator;
 pub use options::{DEADLINE, MountOptions, SUBTYPE, WORKERS_MAX};

@@ -8,6 +8,7 @@ use cairn_block::{Attr, Ino};
 use fuser::{Errno, FileAttr, FileHandle, FopenFlags, Generation, INodeNo};
 
 use super::attr::{absent, is_snapshot, kind_to_kernel, to_kernel, ttl};
+use super::counts::RequestKind;
 use super::desk::{Answer, Desk};
 use crate::error::FsError;
 use crate::ops::{DirItem, Handle, StatFs};
@@ -46,7 +47,7 @@ impl Answer for fuser::ReplyEntry {
 
     fn undo(desk: &Desk, value: Found) {
         if let Found::Entry(attr) = value {
-            desk.tell("forget", |ops| ops.forget(attr.ino, 1));
+            desk.tell(RequestKind::Forget, |ops| ops.forget(attr.ino, 1));
         }
     }
 }
@@ -122,7 +123,7 @@ impl Answer for fuser::ReplyOpen {
     }
 
     fn undo(desk: &Desk, opened: Opened) {
-        desk.tell("release", |ops| ops.release(opened.handle));
+        desk.tell(RequestKind::Release, |ops| ops.release(opened.handle));
     }
 }
 
@@ -139,7 +140,7 @@ impl Answer for fuser::ReplyCreate {
 
     /// The file stays, as after any timeout of an operation that still took effect; reference and handle don't.
     fn undo(desk: &Desk, (attr, handle): (Attr, Handle)) {
-        desk.tell("release", |ops| {
+        desk.tell(RequestKind::Release, |ops| {
             ops.release(handle);
             ops.forget(attr.ino, 1);
         });
@@ -264,7 +265,7 @@ fn bare(item: &DirItem) -> FileAttr {
 }
 
 fn give_back(desk: &Desk, items: Vec<DirItem>) {
-    desk.tell("forget", |ops| {
+    desk.tell(RequestKind::Forget, |ops| {
         items.iter().filter(|item| item.attr.is_some()).for_each(|item| ops.forget(item.ino, 1));
     });
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use fuser::{Config, Session, SessionACL};
 use parking_lot::{Condvar, Mutex};
 
-use super::desk::{Counts, Desk};
+use super::counts::Counts;
+use super::desk::Desk;
 use super::device::{self, Means};
 use super::dispatch::Dispatcher;
 use super::error::MountError;

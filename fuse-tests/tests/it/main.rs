@@ -4,6 +4,7 @@
 //! * `ops`: small files by operation. They hold on any good filesystem: `CAIRN_TEST_DIR=DIR` tries them there.
 //! * `judges`: pjdfstest and fsx, the judges of others, with their checked-in verdicts in `judges/`.
 //! * `programs`: git, cargo, SQLite, rsync, tar, editors.
+//! * `costs`: requests, blocks and bytes per call, which load can't disturb.
 //! * one module for each further row of the acceptance table; `CAIRN_SCALE=full` gives their full size.
 
 mod arrows;
@@ -12,6 +13,7 @@ mod bad_input;
 mod bigdir;
 mod bigfile;
 mod collections;
+mod costs;
 mod crash;
 mod faults;
 mod first_use;

@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     /// Where the index's durable checkpoint is: bytes ever appended, record number.
     flushed: (AtomicU64, AtomicU64),
     appended_bytes: AtomicU64,
+    /// Blocks given out, and their bytes.
+    pub(crate) reads: (AtomicU64, AtomicU64),
     /// Released last.
     _lock: File,
 }
@@ -94,6 +96,7 @@ impl Inner {
             rebuilding: RwLock::new(()),
             flushed: (AtomicU64::new(0), AtomicU64::new(0)),
             appended_bytes: AtomicU64::new(0),
+            reads: Default::default(),
             _lock: opened.lock,
         }
     }
@@ -208,6 +211,11 @@ impl Inner {
             return Err(StoreError::Full { limit: Limit::Quota { bytes }, source: None });
         }
         self.log.reserve.admit()
+    }
+
+    /// Bytes ever appended.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.appended_bytes.load(Ordering::Relaxed)
     }
 
     /// Passes on what an append left to be done.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use cairn_block::{Block, BlockId};
@@ -41,6 +42,12 @@ pub struct Stats {
     pub reserve_bytes: u64,
     /// How often the log was synced since it was opened.
     pub syncs: u64,
+    /// Bytes appended to the log since it was opened: of records, with their headers.
+    pub appended_bytes: u64,
+    /// Blocks given out since it was opened.
+    pub blocks_read: u64,
+    /// Their bytes.
+    pub bytes_read: u64,
     /// Changes that the index has not heard of.
     pub unindexed: u64,
 }
@@ -94,6 +101,9 @@ impl DiskStore {
             segments: inner.log.segments.count(),
             reserve_bytes: inner.log.reserve.held(),
             syncs: inner.log.device.syncs(),
+            appended_bytes: inner.appended_bytes(),
+            blocks_read: inner.reads.0.load(Ordering::Relaxed),
+            bytes_read: inner.reads.1.load(Ordering::Relaxed),
             unindexed,
         }
     }
@@ -167,7 +177,12 @@ impl Drop for DiskStore {
 impl BlockStore for DiskStore {
     fn get(&self, id: &BlockId, _ask: Ask) -> Result<Option<Block>, StoreError> {
         // A disk answers before any deadline worth setting; a late ask is served all the same.
-        self.inner.read(id)
+        let block = self.inner.read(id)?;
+        if let Some(block) = &block {
+            self.inner.reads.0.fetch_add(1, Ordering::Relaxed);
+            self.inner.reads.1.fetch_add(block.bytes().len() as u64, Ordering::Relaxed);
+        }
+        Ok(block)
     }
 
     fn put(&self, block: &Block) -> Result<Put, StoreError> {

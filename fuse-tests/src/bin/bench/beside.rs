@@ -1,13 +1,12 @@
 //! The mount, a directory of the disk and gocryptfs, measured in turns; the middle of the rounds counts.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use cairn_fuse_tests::node::Setup;
+use cairn_fuse_tests::peers::gocryptfs;
 use cairn_fuse_tests::speed::{self, Figure, Load, median};
-use cairn_fuse_tests::{Node, Scratch, command};
+use cairn_fuse_tests::{Node, Scratch};
 
 /// What a ratio should be at least.
 #[derive(Clone, Copy)]
@@ -33,8 +32,8 @@ const AIMS: [(&str, Aim); 9] = [
 pub(crate) fn run(rounds: usize, stream_mib: u64, files: u32) {
     let scratch = Scratch::new();
     let node = Node::start_with(Setup { patience: Some(Duration::from_secs(3600)), ..Setup::default() });
-    let disk = folder(&scratch, "disk");
-    let gocryptfs = gocryptfs(&scratch);
+    let disk = scratch.folder("disk");
+    let gocryptfs = gocryptfs::mount(&scratch);
     if gocryptfs.is_none() {
         println!("  gocryptfs is not installed: nothing to compare with but the disk");
     }
@@ -89,31 +88,4 @@ fn verdict(whose: &str, bar: f64, ratio: f64) -> String {
         "MISSED"
     };
     format!(">= {bar} x {whose}: {met}")
-}
-
-fn folder(scratch: &Scratch, name: &str) -> PathBuf {
-    let folder = scratch.path().join(name);
-    std::fs::create_dir(&folder).expect("a folder in our own scratch");
-    folder
-}
-
-/// A mount of gocryptfs in our scratch, which unmounts it.
-fn gocryptfs(scratch: &Scratch) -> Option<PathBuf> {
-    if !command::exists("gocryptfs") {
-        return None;
-    }
-    let (cipher, plain) = (folder(scratch, "cipher"), folder(scratch, "plain"));
-    let password = scratch.path().join("password");
-    std::fs::write(&password, "bench\n").expect("a file in our own scratch");
-    let run = |extra: &[&Path], init: bool| {
-        let mut command = Command::new("gocryptfs");
-        command.arg("-q").arg("-passfile").arg(&password);
-        if init {
-            command.arg("-init");
-        }
-        command::succeed(command.args(extra));
-    };
-    run(&[&cipher], true);
-    run(&[&cipher, &plain], false);
-    Some(plain)
 }
