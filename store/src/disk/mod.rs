@@ -25,6 +25,8 @@ mod compact;
 mod device;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heads;
 mod index;
 mod index_bench;
@@ -33,6 +35,7 @@ mod inner;
 mod layout;
 mod marks;
 mod options;
+mod plain;
 mod quarantine;
 mod record;
 mod recovery;
