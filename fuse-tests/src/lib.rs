@@ -9,6 +9,7 @@
 //! a mount, process or directory that it didn't create.
 
 pub mod command;
+pub mod fixture;
 pub mod ground;
 pub mod history;
 pub mod mounts;
