@@ -4,6 +4,8 @@
 //! * `ops`: small files by operation. They hold on any good filesystem: `CAIRN_TEST_DIR=DIR` tries them there.
 //! * `judges`: pjdfstest and fsx, the judges of others, with their checked-in verdicts in `judges/`.
 //! * `programs`: git, cargo, SQLite, rsync, tar, editors.
+//! * `compat`: a data directory of an earlier state opens; a newer one is refused unwritten.
+//! * `others`: another user of the machine tries. `supply`: what is linked.
 //! * one module for each further row of the acceptance table; `CAIRN_SCALE=full` gives their full size.
 
 mod arrows;
@@ -12,6 +14,7 @@ mod bad_input;
 mod bigdir;
 mod bigfile;
 mod collections;
+mod compat;
 mod crash;
 mod faults;
 mod first_use;
@@ -19,9 +22,11 @@ mod judges;
 mod memory;
 mod mounting;
 mod ops;
+mod others;
 mod programs;
 mod restart;
 mod semantics;
 mod snapshots;
+mod supply;
 mod sweep;
 mod wrong_disk;
