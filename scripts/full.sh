@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 accept_rows=(first_use judges programs bigdir bigfile at_rest crash wrong_disk memory bad_input)
-prove_rows=(collections)
+prove_rows=(collections fuzz)
 
 usage() {
   echo "usage: full.sh accept ${accept_rows[*]// /|}|all" >&2
@@ -44,6 +44,11 @@ tests() {
 
 row_memory() {
   cargo build --release --package cairn-store --features disk --example index_memory && tests fuse-tests memory::
+}
+
+# Ten million runs of each target; a run that finds something stops its target and keeps the input.
+row_fuzz() {
+  scripts/fuzz.sh runs=10000000
 }
 
 run_row() {

@@ -37,6 +37,10 @@ component clippy clippy && check clippy cargo clippy --release --workspace --all
 # The nodes that the mount is judged with are this binary; its parts are the ones the tests link.
 check build cargo build --release --workspace --all-targets --quiet
 
+# Two at a time, eight seconds each: with the build some three minutes. The seeds alone already hold every golden vector.
+check fuzz scripts/fuzz.sh "${CAIRN_FUZZ_SECONDS:-8}"
+check "supply chain" scripts/deny.sh
+
 printf '== tests\n'
 # A hung mount must not hang the gate: the tests have their own deadlines, this is the last one.
 timeout --kill-after=30 2400 cargo test --release --workspace --no-fail-fast 2>&1 | tee "$log"
