@@ -108,6 +108,9 @@ fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
 }
 
+/// Makes a data directory one of a newer release.
+type Raise<'a> = &'a dyn Fn(&Node);
+
 #[test]
 fn what_a_newer_release_wrote_is_refused_and_not_a_byte_is_written() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
@@ -130,7 +133,7 @@ fn what_a_newer_release_wrote_is_refused_and_not_a_byte_is_written() {
         std::fs::remove_file(node.data().join("own/lock")).expect("a lock");
         raise(&segment(node), 8, 64);
     };
-    let cases: [(&str, &dyn Fn(&Node)); 5] = [
+    let cases: [(&str, Raise<'_>); 5] = [
         ("the format file", &format),
         ("a segment", &header),
         ("a segment of a store that was never opened here", &without_lock),
