@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 accept_rows=(first_use judges programs bigdir bigfile at_rest crash wrong_disk memory bad_input)
-prove_rows=(collections models schedules)
+prove_rows=(collections models schedules fuzz)
 
 usage() {
   echo "usage: full.sh accept ${accept_rows[*]// /|}|all" >&2
@@ -55,6 +55,11 @@ row_models() {
 
 row_schedules() {
   scripts/schedules.sh 1
+}
+
+# Ten million runs of each target; a run that finds something stops its target and keeps the input.
+row_fuzz() {
+  scripts/fuzz.sh runs=10000000
 }
 
 run_row() {

@@ -38,6 +38,9 @@ component clippy clippy && check clippy cargo clippy --release --workspace --all
 check build cargo build --release --workspace --all-targets --quiet
 
 check schedules scripts/schedules.sh
+# Two at a time, eight seconds each: with the build some three minutes. The seeds alone already hold every golden vector.
+check fuzz scripts/fuzz.sh "${CAIRN_FUZZ_SECONDS:-8}"
+check "supply chain" scripts/deny.sh
 
 printf '== tests\n'
 # A hung mount must not hang the gate: the tests have their own deadlines, this is the last one.

@@ -40,6 +40,10 @@ pub(crate) fn compress(raw: &[u8], out: &mut Vec<u8>) -> bool {
 
 /// The one frame in `frame`, which must hold exactly `raw_len` bytes. No more than that is ever allocated.
 pub(crate) fn decompress(frame: &[u8], raw_len: usize) -> Option<Vec<u8>> {
+    // The decoder would go on with a frame that follows; a chunk has one encoding, so there is none.
+    if zstd::zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+        return None;
+    }
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
         let mut raw = Vec::with_capacity(raw_len);
         let len = decompressor.as_mut()?.decompress_to_buffer(frame, &mut raw).ok()?;

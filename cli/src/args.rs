@@ -14,6 +14,8 @@ use crate::errors::EXIT_CODES;
 #[command(
     name = "cairn",
     version,
+    // `-V` names the volume.
+    disable_version_flag = true,
     about,
     after_help = "First use: `cairn up` mounts ~/Cairn. `cairn help COMMAND` explains one command.",
     disable_help_subcommand = false,
@@ -23,6 +25,9 @@ use crate::errors::EXIT_CODES;
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) common: Common,
+    /// Print version
+    #[arg(long = "version", action = clap::ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -431,6 +436,20 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         MountHelper::command().debug_assert();
+    }
+
+    #[test]
+    fn no_two_arguments_share_a_letter() {
+        // clap checks this where it is built with debug assertions, which releases and their tests are not.
+        let mut command = Cli::command();
+        command.build();
+        let mut letters: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_short).collect();
+        let count = letters.len();
+        letters.sort_unstable();
+        letters.dedup();
+        assert_eq!(letters.len(), count, "{letters:?}");
+        let shown = Cli::try_parse_from(["cairn", "--version"]).expect_err("it prints and ends");
+        assert_eq!(shown.kind(), clap::error::ErrorKind::DisplayVersion);
     }
 
     #[test]

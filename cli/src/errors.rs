@@ -296,7 +296,7 @@ impl From<StoreError> for Failure {
                 (Kind::Io, Some("the index can be made again from the log: `cairn down`, remove the store's index directory, `cairn up`".into()))
             }
             E::Timeout { .. } | E::CollectionRunning => (Kind::Busy, Some("try again in a moment".into())),
-            E::TooLarge { .. } | E::DeltaOutOfOrder { .. } => (Kind::Internal, None),
+            E::TooLarge { .. } | E::DeltaOutOfOrder { .. } | E::NumberTooHigh { .. } => (Kind::Internal, None),
             E::HeadConflict { .. } => (
                 Kind::Damaged,
                 Some("two nodes wrote with one device key: restore one of them with `cairn key restore`, which makes it a device of its own".into()),
@@ -331,6 +331,7 @@ impl From<FsError> for Failure {
             E::NotPermitted => (Kind::Denied, None),
             E::Io { source, .. } => io_kind(source),
             E::Damaged { .. } | E::Missing { .. } => (Kind::Damaged, Some(DAMAGED_HINT)),
+            E::Newer { .. } => (Kind::NewerVersion, Some("install the newer version of cairn; nothing was changed")),
             E::TimedOut | E::Busy | E::WouldWait => (Kind::Busy, Some("try again in a moment")),
             E::Panicked { .. } => (Kind::Internal, Some("the node's log says more; `cairn status` prints where it is")),
         };

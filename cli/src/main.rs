@@ -1,26 +1,4 @@
-//! The `cairn` command: what speaks to people.
-//!
-//! cli composes the other crates, reads configuration and prints; no other crate does any of the three.
-//! It must not know how a block is sealed, how a store is laid out or what the kernel asks a mount.
-//!
-//! Two processes share this binary. The *client* parses one command, prints its answer and ends. The *node* (the hidden
-//! `daemon` command, or `up` in the foreground) owns the store and the mounts and answers on a unix socket.
-//!
-//! Where to start: [`args`] is what can be typed, [`commands`] is what each command does on the client's side,
-//! [`control`] is what passes between the two processes, [`node`] is the process that holds the keys, [`transfer`]
-//! copies trees between the disk and a volume, and [`errors`] is the one table of kinds, hints and exit codes.
-
-mod args;
-mod commands;
-mod config;
-mod control;
-mod errors;
-mod node;
-mod output;
-mod progress;
-mod terminal;
-mod text;
-mod transfer;
+//! The `cairn` program. What it does is in the library beside it, which the fuzz targets link as well.
 
 use std::process::ExitCode;
 
@@ -29,5 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    commands::main(std::env::args_os().collect())
+    cairn_cli::main(std::env::args_os().collect())
 }

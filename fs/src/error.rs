@@ -1,6 +1,6 @@
 //! What can go wrong in a volume, and the one table that turns it into an errno.
 
-use cairn_block::{BlockId, Ino};
+use cairn_block::{BlockId, DecodeError, Ino};
 use cairn_store::StoreError;
 use rustix::io::Errno;
 use tracing::Level;
@@ -109,6 +109,14 @@ pub enum FsError {
     /// Too many symbolic links in the way.
     #[error("too many levels of links")]
     Loop,
+    /// A newer release wrote this. It was not touched.
+    #[error("{what} has version {found}, which this release can't read")]
+    Newer {
+        /// What has it.
+        what: &'static str,
+        /// The version found.
+        found: u8,
+    },
     /// Our own code panicked; the operation was abandoned and the panic was logged.
     #[error("internal failure in {op}")]
     Panicked {
@@ -160,6 +168,8 @@ impl FsError {
             Self::CrossDevice => Errno::XDEV,
             Self::IntoItself => Errno::INVAL,
             Self::Loop => Errno::LOOP,
+            // Nothing is wrong with the bytes: this program is too old for them.
+            Self::Newer { .. } => Errno::OPNOTSUPP,
             Self::Panicked { .. } => Errno::IO,
             Self::Store(error) => store_errno(error),
         }
@@ -187,6 +197,15 @@ impl FsError {
     }
 }
 
+/// The version that a structure has beyond the ones this release knows, if that is what is wrong with it. Such a structure is
+/// sound: whoever passed it over, and wrote, would lose what it holds.
+pub(crate) fn newer(error: &DecodeError) -> Option<FsError> {
+    match error {
+        DecodeError::Version { what, found } if *found > 1 => Some(FsError::Newer { what, found: *found }),
+        _ => None,
+    }
+}
+
 /// What a store's failure means to a program that called read, write or fsync.
 fn store_errno(error: &StoreError) -> Errno {
     match error {
@@ -206,7 +225,8 @@ fn store_errno(error: &StoreError) -> Errno {
         | StoreError::Index { .. }
         | StoreError::TooLarge { .. }
         | StoreError::HeadConflict { .. }
-        | StoreError::DeltaOutOfOrder { .. } => Errno::IO,
+        | StoreError::DeltaOutOfOrder { .. }
+        | StoreError::NumberTooHigh { .. } => Errno::IO,
     }
 }
 

@@ -7,11 +7,11 @@
 use bytes::Bytes;
 use cairn_block::entry::VolumeRoot;
 use cairn_block::{
-    DeviceId, Head, HeadFields, HeadKind, Kind, Timestamp, UntrustedHead, Vector, VolumeKeys, head_hash,
+    DeviceId, Head, HeadError, HeadFields, HeadKind, Kind, Timestamp, UntrustedHead, Vector, VolumeKeys, head_hash,
 };
 use cairn_store::{Ask, HeadStore};
 
-use crate::error::FsError;
+use crate::error::{FsError, newer};
 use crate::fold::Folder;
 use crate::reader::{ReadError, TreeReader};
 use crate::sealer::Purpose;
@@ -62,6 +62,11 @@ impl Heads {
                     verified.push(head);
                 }
                 Err(error) => {
+                    if let HeadError::Format(error) = &error
+                        && let Some(newer) = newer(error)
+                    {
+                        return Err(newer);
+                    }
                     tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over");
                     fell_back = true;
                 }
@@ -76,6 +81,9 @@ impl Heads {
                     return Ok(Found { heads, root: Some(root), fell_back });
                 }
                 Err(error) if error.is_loss() => {
+                    if let Some(newer) = error.newer() {
+                        return Err(newer);
+                    }
                     tracing::error!(seq = head.seq, %error, "the root of a head is lost; an older one is tried");
                     fell_back = true;
                 }

@@ -11,6 +11,7 @@ use cairn_block::limits::{CHUNK_BYTES_MAX, INLINE_BYTES_MAX, MAP_KEY_BYTES_MAX};
 use cairn_block::{Block, Ino, Ref, VolumeKeys, unwrap, wrap};
 use thiserror::Error;
 
+use crate::error::{FsError, newer};
 use crate::state::layer::{Piece, Source};
 use crate::state::node::Change;
 use crate::state::{Cut, FileCut, Load, NameItem, NodeItem};
@@ -39,6 +40,16 @@ pub(crate) enum JournalError {
         /// What is wrong.
         source: ItemError,
     },
+}
+
+impl JournalError {
+    /// Says so if a newer release wrote the record.
+    pub(crate) fn newer(&self) -> Option<FsError> {
+        match self {
+            JournalError::Malformed { source: ItemError::Frame(error), .. } => newer(error),
+            _ => None,
+        }
+    }
 }
 
 /// What is wrong with an item.

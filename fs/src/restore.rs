@@ -5,7 +5,7 @@
 //! new ones; a file that is still at its place keeps its number, so that programs which have it open see
 //! the old contents come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ struct Restore<'a> {
     root: &'a VolumeRoot,
     /// Where inodes of the link table have been restored to.
     links: HashMap<Ino, Ino>,
+    /// Directories of the tree that were met. Each has one place; a tree that says otherwise may have no end.
+    dirs: HashSet<Ino>,
     /// Directories that are there and wait for their names. Each holds a reference.
     pending: Vec<(Ino, Record)>,
     done: Restored,
@@ -74,8 +76,15 @@ impl Volume {
             PathError::NotDirectory => FsError::NotDirectory,
             PathError::Read(error) => error,
         })?;
-        let mut restore =
-            Restore { volume: self, root, links: HashMap::new(), pending: Vec::new(), done: Restored::default(), tell };
+        let mut restore = Restore {
+            volume: self,
+            root,
+            links: HashMap::new(),
+            dirs: HashSet::new(),
+            pending: Vec::new(),
+            done: Restored::default(),
+            tell,
+        };
         let names: Vec<&[u8]> = tree::components(target).collect();
         match (entry, names.split_last()) {
             (None, None) => restore.fill(Ino::ROOT, &root.root)?,
@@ -187,7 +196,11 @@ impl Restore<'_> {
     /// Gives an inode the content and the attributes of a record; a directory's turn comes later.
     fn fill(&mut self, ino: Ino, record: &Record) -> Result<(), FsError> {
         match &record.content {
-            Content::Dir(_) => {
+            Content::Dir(root) => {
+                if !self.dirs.insert(record.attr.ino) {
+                    let id = root.root.as_ref().map_or(BlockId::from_bytes([0; 32]), |root| root.id);
+                    return Err(FsError::Damaged { id, ino: record.attr.ino });
+                }
                 self.volume.lookup(wait(), ino, b".")?;
                 self.pending.push((ino, record.clone()));
                 return Ok(());
@@ -227,23 +240,23 @@ impl Restore<'_> {
         let Attr { size, allocated, .. } = record.attr;
         let blocks = match &record.content {
             Content::File(root) => self.blocks(ino, root)?,
-            _ => Vec::new(),
+            _ => HashSet::new(),
         };
         let adopt = |state: &mut State| state.adopt_content(ino, record.content.clone(), size, allocated);
         self.volume.adopt(wait(), ino, blocks.into_iter(), adopt)
     }
 
-    /// All blocks of a file: nodes and chunks.
-    fn blocks(&self, ino: Ino, root: &cairn_block::FileRoot) -> Result<Vec<BlockId>, FsError> {
+    /// All blocks of a file, nodes and chunks, each once: a file may repeat what it has without end.
+    fn blocks(&self, ino: Ino, root: &cairn_block::FileRoot) -> Result<HashSet<BlockId>, FsError> {
         let mut nodes = InodeNodes { reader: self.volume.reader(), ino, ask: ask() };
-        let mut ids = Vec::new();
+        let mut ids = HashSet::new();
         file_tree::walk(&mut nodes, root, |visit| {
-            match visit {
-                file_tree::Visit::Node { reference, .. } => ids.push(reference.id),
-                file_tree::Visit::Extent { extent: file_tree::Extent::Chunk { chunk, .. }, .. } => ids.push(chunk.id),
-                file_tree::Visit::Extent { .. } => {}
-            }
-            Ok::<_, FsError>(cairn_block::Descend::Yes)
+            let is_new = match visit {
+                file_tree::Visit::Node { reference, .. } => ids.insert(reference.id),
+                file_tree::Visit::Extent { extent: file_tree::Extent::Chunk { chunk, .. }, .. } => ids.insert(chunk.id),
+                file_tree::Visit::Extent { .. } => true,
+            };
+            Ok::<_, FsError>(if is_new { cairn_block::Descend::Yes } else { cairn_block::Descend::No })
         })?;
         Ok(ids)
     }

@@ -465,6 +465,11 @@ impl Volume {
             match self.replay_delta(&mut journal, &mut replay, &id) {
                 Ok(whole) => cuts += u64::from(whole),
                 Err(error) => {
+                    if let ReplayError::Journal(error) = &error
+                        && let Some(newer) = error.newer()
+                    {
+                        return Err(newer);
+                    }
                     tracing::error!(%seq, %error, "the journal ends early: a record can't be used");
                     usable = false;
                 }

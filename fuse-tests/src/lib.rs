@@ -10,6 +10,7 @@
 
 pub mod command;
 pub mod costs;
+pub mod fixture;
 pub mod ground;
 pub mod history;
 pub mod mounts;

@@ -113,6 +113,15 @@ pub enum StoreError {
         max: u64,
     },
 
+    /// A number of a head or of a journal record that no format allows.
+    #[error("number {number} is not below {limit}")]
+    NumberTooHigh {
+        /// The number.
+        number: u64,
+        /// Numbers are below this.
+        limit: u64,
+    },
+
     /// A different head already has this number: the device's history has forked.
     #[error("volume {volume}: device {device} already has another head {seq}")]
     HeadConflict {

@@ -1,6 +1,7 @@
 //! The second joint: each volume's signed heads, and the journal of changes since the last of them.
 
 use bytes::Bytes;
+use cairn_block::limits::SEQ_LIMIT;
 use cairn_block::{Block, BlockId, DeviceId, VolumeId};
 
 use crate::StoreError;
@@ -16,7 +17,15 @@ pub struct StoredHead {
     pub bytes: Bytes,
 }
 
-/// Heads and journals by volume. Changes are visible at once and durable after
+/// Refuses a number that has no next one: kept, it would end a history for good, so readers take it for none.
+pub(crate) fn check_number(number: u64) -> Result<(), StoreError> {
+    if number >= SEQ_LIMIT {
+        return Err(StoreError::NumberTooHigh { number, limit: SEQ_LIMIT });
+    }
+    Ok(())
+}
+
+/// Heads and journals by volume. All numbers are below [`SEQ_LIMIT`], else it is [`StoreError::NumberTooHigh`]. Changes are visible at once and durable after
 /// [`BlockStore::sync`](crate::BlockStore::sync).
 ///
 /// A crash may keep any subset of what was not synced, so sync the blocks of a tree before putting

@@ -18,7 +18,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<&'static str, String>, Config
     parse(path, &text)
 }
 
-fn parse(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>, ConfigError> {
+pub(super) fn parse(path: &Path, text: &str) -> Result<BTreeMap<&'static str, String>, ConfigError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.into(),
         line: error.span().map_or(1, |span| line_at(text, span.start)),

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use settings::of_text;
 pub(crate) use settings::{SETTINGS, SettingFlags, Settings, is_volume_name};
 
 /// Where a value came from.

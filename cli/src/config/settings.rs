@@ -211,6 +211,19 @@ impl Settings {
     }
 }
 
+/// The settings that a configuration file of this text gives.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn of_text(text: &str) -> Result<Settings, ConfigError> {
+    let places = Places::find(&|name| (name == "HOME").then(|| "/home/fuzz".into())).ok_or(ConfigError::NoHome)?;
+    let in_file = file::parse(Path::new("config.toml"), text)?;
+    let value = |key| match in_file.get(key) {
+        Some(value) => (value.into(), Origin::File),
+        None => (default(key, &places), Origin::Default),
+    };
+    let values = SETTINGS.iter().map(|setting| (setting.key, value(setting.key))).collect();
+    Raw { values, config_file: "config.toml".into() }.parse(&places)
+}
+
 impl Raw {
     fn collect(flags: &SettingFlags, environment: Environment<'_>, places: &Places) -> Result<Self, ConfigError> {
         let config_file = flags

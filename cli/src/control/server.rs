@@ -43,33 +43,73 @@ struct Served {
     operations: Arc<tokio::sync::Semaphore>,
 }
 
+/// Every route with what answers it. `$short`, `$long` and `$cat` make a handler of an answer: the node's own, or in a
+/// fuzz target ones that read the question and leave it at that.
+macro_rules! table {
+    ($short:ident, $long:ident, $cat:expr) => {{
+        use crate::node::{care, content, history, uses};
+        Router::new()
+            .route(Route::Status.path(), $short(|node: &Node, _: Nothing| node.status()))
+            .route(Route::Down.path(), $short(|node: &Node, _: Nothing| node.end()))
+            .route(Route::Mount.path(), $short(Node::mount))
+            .route(Route::Umount.path(), $short(Node::umount))
+            .route(Route::Put.path(), $long(content::put))
+            .route(Route::Get.path(), $long(content::get))
+            .route(Route::List.path(), $long(content::list))
+            .route(Route::Cat.path(), post($cat))
+            .route(Route::Snapshot.path(), $short(history::snapshot))
+            .route(Route::History.path(), $long(history::history))
+            .route(Route::Diff.path(), $long(history::diff))
+            .route(Route::Restore.path(), $short(history::restore))
+            .route(Route::Undo.path(), $short(history::undo))
+            .route(Route::Forget.path(), $short(history::forget))
+            .route(Route::Check.path(), $long(care::check))
+            .route(Route::Gc.path(), $long(care::gc))
+            .route(Route::Why.path(), $short(care::why))
+            .route(Route::Blocks.path(), $long(uses::blocks))
+            .route(Route::Debug.path(), $short(care::debug))
+            .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
+            .layer(axum::middleware::map_response(|mut response: Response| async {
+                response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+                response
+            }))
+    }};
+}
+
 fn router() -> Router<Served> {
-    use crate::node::{care, content, history, uses};
-    Router::new()
-        .route(Route::Status.path(), short(|node, _: Nothing| node.status()))
-        .route(Route::Down.path(), short(|node, _: Nothing| node.end()))
-        .route(Route::Mount.path(), short(Node::mount))
-        .route(Route::Umount.path(), short(Node::umount))
-        .route(Route::Put.path(), long(content::put))
-        .route(Route::Get.path(), long(content::get))
-        .route(Route::List.path(), long(content::list))
-        .route(Route::Cat.path(), post(cat))
-        .route(Route::Snapshot.path(), short(history::snapshot))
-        .route(Route::History.path(), long(history::history))
-        .route(Route::Diff.path(), long(history::diff))
-        .route(Route::Restore.path(), short(history::restore))
-        .route(Route::Undo.path(), short(history::undo))
-        .route(Route::Forget.path(), short(history::forget))
-        .route(Route::Check.path(), long(care::check))
-        .route(Route::Gc.path(), long(care::gc))
-        .route(Route::Why.path(), short(care::why))
-        .route(Route::Blocks.path(), long(uses::blocks))
-        .route(Route::Debug.path(), short(care::debug))
-        .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
-        .layer(axum::middleware::map_response(|mut response: Response| async {
-            response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
-            response
-        }))
+    table!(short, long, cat)
+}
+
+/// The same table, with answers that do nothing.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod idle {
+    use super::*;
+
+    type Question<Q> = Result<Json<Q>, JsonRejection>;
+
+    /// Reads every question as the node does.
+    pub(crate) fn router() -> Router {
+        table!(short, long, cat)
+    }
+
+    fn short<Q: DeserializeOwned + Send + 'static, A>(_: fn(&Node, Q) -> Outcome<A>) -> MethodRouter {
+        post(|question: Question<Q>| async move { said(question) })
+    }
+
+    fn long<Q: DeserializeOwned + Send + 'static, A>(_: fn(&Node, Q, &Reporter) -> Outcome<A>) -> MethodRouter {
+        post(|question: Question<Q>| async move { said(question) })
+    }
+
+    async fn cat(question: Question<crate::control::routes::CatQuestion>) -> Response {
+        said(question)
+    }
+
+    fn said<Q>(question: Question<Q>) -> Response {
+        match question {
+            Ok(_) => Json(Nothing {}).into_response(),
+            Err(rejection) => refusal(rejection),
+        }
+    }
 }
 
 /// A route that answers with one value.

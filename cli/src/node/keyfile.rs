@@ -8,9 +8,9 @@
 //! with the contents: nobody can weaken the parameters of a file without breaking it.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -175,17 +175,22 @@ impl KeyFile {
             Err(KeyFileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read?,
         };
+        Self::parse(path, &text).map(Some)
+    }
+
+    /// What the bytes of a file say. `path` is for the messages.
+    pub(crate) fn parse(path: &Path, text: &[u8]) -> Result<Self, KeyFileError> {
         let malformed = |reason| KeyFileError::Malformed { path: path.into(), reason };
-        let version: VersionJson = serde_json::from_slice(&text).map_err(|_| malformed("it is not a key file"))?;
+        let version: VersionJson = serde_json::from_slice(text).map_err(|_| malformed("it is not a key file"))?;
         if version.cairn_node_key > VERSION {
             return Err(KeyFileError::Newer { path: path.into(), found: version.cairn_node_key });
         }
-        let file: FileJson = serde_json::from_slice(&text).map_err(|_| malformed("a field is missing or wrong"))?;
+        let file: FileJson = serde_json::from_slice(text).map_err(|_| malformed("a field is missing or wrong"))?;
         if file.cairn_node_key != VERSION {
             return Err(malformed("there is no such version"));
         }
         let sealed = from_hex(&file.sealed).ok_or_else(|| malformed("`sealed` is not hexadecimal"))?;
-        Ok(Some(Self { path: path.into(), lock: file.lock, sealed }))
+        Ok(Self { path: path.into(), lock: file.lock, sealed })
     }
 
     /// Whether a passphrase is needed.
@@ -312,8 +317,13 @@ fn random<const N: usize>() -> [u8; N] {
 /// what is read.
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
     let failed = |source| KeyFileError::Read { path: path.into(), source };
-    let file = File::open(path).map_err(failed)?;
+    // A pipe without a writer must not make the node wait; a link may lead to a key on another disk.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata: fs::Metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::Malformed { path: path.into(), reason: "it is not a plain file" });
+    }
     let us = rustix::process::geteuid();
     if metadata.uid() != us.as_raw() && !us.is_root() {
         return Err(KeyFileError::NotOurs { path: path.into(), owner: metadata.uid() });

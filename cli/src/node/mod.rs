@@ -23,7 +23,7 @@ mod paths;
 pub(crate) mod phrase;
 mod status;
 pub(crate) mod uses;
-mod volumes;
+pub(crate) mod volumes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -53,6 +53,8 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
     let data_dir = DataDir::at(&settings.data_dir);
     data_dir.create()?;
     let keys = open_keys(&data_dir, passphrase)?;
+    // A list that a newer release wrote is refused before the store is touched; it is read again once the store is ours.
+    drop(VolumeNames::open(&data_dir.volumes_file(), &keys.master)?);
     let options = DiskOptions { quota_bytes: settings.quota, ..DiskOptions::default() };
     let store = DiskStore::open(data_dir.store(), options)?;
     let names = VolumeNames::open(&data_dir.volumes_file(), &keys.master)?;

@@ -32,7 +32,7 @@ impl VolumeNames {
     pub(crate) fn open(path: &Path, master: &MasterKey) -> Outcome<Self> {
         let key = Zeroizing::new(blake3::derive_key(KEY_CONTEXT, master.as_bytes()));
         let names = match std::fs::metadata(path).and_then(|metadata| {
-            if metadata.len() > FILE_BYTES_MAX {
+            if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             std::fs::read(path)
@@ -66,7 +66,8 @@ impl VolumeNames {
     }
 }
 
-fn decode(bytes: &[u8], key: &[u8; 32]) -> Outcome<BTreeSet<String>> {
+/// The names in the bytes of a list.
+pub(crate) fn decode(bytes: &[u8], key: &[u8; 32]) -> Outcome<BTreeSet<String>> {
     let damaged = || Failure::new(Kind::Damaged, "the list of volumes is damaged, or belongs to another key");
     match bytes.split_first() {
         Some((&VERSION, sealed)) => {

@@ -23,7 +23,6 @@ use super::pool::{Pool, PoolLimits};
 use crate::error::FsError;
 use crate::ops::{Operations, Wait};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A reply object of some kind of request.
 pub(super) trait Answer: Send + 'static {

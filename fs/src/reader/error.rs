@@ -3,6 +3,8 @@
 use cairn_block::{BlockId, DecodeError, EntryError, OpenError, TreeError};
 use cairn_store::StoreError;
 
+use crate::error::{FsError, newer};
+
 /// Why a node or chunk could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -64,6 +66,17 @@ impl ReadError {
         match self {
             Self::WouldWait { id } | Self::Missing { id } | Self::Damaged { id, .. } => Some(*id),
             Self::Entry(_) | Self::Request(_) | Self::Store(_) => None,
+        }
+    }
+
+    /// Says so if a newer release wrote the block.
+    pub(crate) fn newer(&self) -> Option<FsError> {
+        match self {
+            Self::Damaged {
+                source: Flaw::Sealed(OpenError::Header { source, .. }) | Flaw::Content(source), ..
+            }
+            | Self::Entry(EntryError::Bytes(source)) => newer(source),
+            _ => None,
         }
     }
 

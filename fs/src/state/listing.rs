@@ -63,6 +63,8 @@ impl State {
         let to = next.clone().map_or(Bound::Unbounded, Bound::Included);
         let mut names = BTreeMap::new();
         for (key, value) in found {
+            // Before any reference is taken: a name that is none is shown to nobody.
+            DirKey::from_encoded(key.clone()).map_err(|_| damaged(ino, base.root.as_ref()))?;
             let name = match decode_entry(ino, &value, base.root.as_ref())? {
                 Entry::Own(record) => Name {
                     key: key.clone(),
@@ -104,7 +106,11 @@ impl State {
             return Ok(name);
         }
         if name.linked {
-            self.linked(name.ino)?;
+            match self.linked(name.ino) {
+                // Listed without attributes: asking for this name says what is wrong, and its neighbours are sound.
+                Err(Stop::Fs(_)) => return Ok(name),
+                linked => linked?,
+            }
         }
         let attr = match self.node(name.ino) {
             Some(node) => Some(node.stat()),
@@ -116,15 +122,18 @@ impl State {
     fn refer_all(&mut self, parent: Ino, names: Vec<(u64, Name)>, listing: Listing) -> Step<Vec<DirItem>> {
         let mut items = Vec::with_capacity(names.len());
         for (cookie, name) in names {
-            let key = DirKey::from_encoded(name.key.clone()).map_err(|_| damaged(parent, None))?;
-            let attr = if listing == Listing::Referenced { name.attr } else { None };
+            let place = Place::Child { parent, hash: hash_of(&name.key) };
+            // A number that is another entry's: as above, asking for the name says so.
+            let is_taken = !name.linked && self.slots.get(&name.ino).is_some_and(|slot| slot.place != place);
+            let attr = name.attr.filter(|_| listing == Listing::Referenced && !is_taken);
             if attr.is_some() {
                 if !self.slots.contains_key(&name.ino) {
-                    self.admit(name.ino, Place::Child { parent, hash: hash_of(&name.key) }, None);
+                    self.admit(name.ino, place, None);
                 }
                 self.refer(name.ino);
             }
-            items.push(DirItem { ino: name.ino, cookie, name: key.name_bytes(), kind: name.kind, attr });
+            let shown = name.key.slice(DirKey::HASH_BYTES..);
+            items.push(DirItem { ino: name.ino, cookie, name: shown, kind: name.kind, attr });
         }
         Ok(items)
     }

@@ -30,7 +30,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cairn_block::entry::{Entry, MapRoot, Record, Timestamp, VolumeRoot};
+use cairn_block::entry::{Entry, FileType, MapRoot, Record, Timestamp, VolumeRoot};
 use cairn_block::file_tree::FileNode;
 use cairn_block::id::{BlockId, Ino};
 use cairn_block::map_tree::MapNode;
@@ -210,7 +210,10 @@ impl State {
         let key = ino.get().to_be_bytes();
         let value = map_tree::get(&mut self.resident_nodes(), &self.links.base, &key)?;
         let value = value.ok_or(FsError::Stale)?;
-        Record::decode(&value).map_err(|_| damaged(ino, self.links.base.root.as_ref()))
+        let record = Record::decode(&value).ok();
+        // The key says whose record it is; and a directory has one name.
+        let sound = record.filter(|record| record.attr.ino == ino && record.attr.kind != FileType::Directory);
+        sound.ok_or_else(|| damaged(ino, self.links.base.root.as_ref()))
     }
 
     /// Has the access times that wait written with the next tree.

@@ -4,7 +4,7 @@ use super::slots::hash_of;
 use super::*;
 use crate::ops::{Caller, NewNode, RenameFlags};
 use cairn_block::entry::{Attr, Content, FileType, MapRoot};
-use cairn_block::limits::{LINK_COUNT_MAX, SYMLINK_BYTES_MAX};
+use cairn_block::limits::{INO_LIMIT, LINK_COUNT_MAX, SYMLINK_BYTES_MAX};
 
 const SET_GID: u16 = 0o2000;
 
@@ -51,15 +51,24 @@ impl State {
             Some(Change::Link(ino, _)) => self.linked(ino).map(|()| Some(ino)),
             None => match self.base_entry(parent, &base, key)? {
                 None => Ok(None),
-                Some(Entry::Link { ino, .. }) => self.linked(ino).map(|()| Some(ino)),
+                Some(Entry::Link { ino, kind }) => {
+                    self.linked(ino)?;
+                    match self.node(ino) {
+                        Some(node) if node.attr.kind != kind => Err(damaged(ino, base.root.as_ref())),
+                        _ => Ok(Some(ino)),
+                    }
+                }
                 Some(Entry::Own(record)) => {
                     let ino = record.attr.ino;
-                    let known = self.slots.get(&ino).map(|slot| slot.node.is_some());
+                    let place = Place::Child { parent, hash: hash_of(key) };
+                    let known = self.slots.get(&ino).map(|slot| (slot.node.is_some(), slot.place == place));
                     let node = node_of(record, key.clone());
                     match known {
-                        Some(true) => {}
-                        Some(false) => self.install(ino, node),
-                        None => self.admit(ino, Place::Child { parent, hash: hash_of(key) }, Some(node)),
+                        // The number is that of another entry: two inodes, or a directory within itself.
+                        Some((_, false)) => return Err(damaged(ino, base.root.as_ref())),
+                        Some((true, true)) => {}
+                        Some((false, true)) => self.install(ino, node),
+                        None => self.admit(ino, place, Some(node)),
                     }
                     Ok(Some(ino))
                 }
@@ -74,8 +83,9 @@ impl State {
 
     /// Brings an inode of the link table into memory.
     pub(super) fn linked(&mut self, ino: Ino) -> Step<()> {
-        if self.slots.contains_key(&ino) {
-            return self.load(ino);
+        if let Some(slot) = self.slots.get(&ino) {
+            // A link to an inode that has its one place in a directory, or is the root, is a lie.
+            return if slot.place == Place::Linked { self.load(ino) } else { Err(damaged(ino, None)) };
         }
         let record = self.linked_record(ino)?;
         self.admit(ino, Place::Linked, Some(node_of(record, Bytes::new())));
@@ -95,6 +105,9 @@ impl State {
             return Err(FsError::NameTooLong.into());
         }
         let inherited = self.inherited_acl(parent)?;
+        if self.next_ino >= INO_LIMIT {
+            return Err(FsError::NoSpace.into());
+        }
         let (attr, xattrs) = self.born(parent, birth, inherited.as_ref())?;
         let ino = attr.ino;
         self.next_ino = ino.get() + 1;
@@ -409,7 +422,8 @@ impl State {
         node.attr.ctime = now;
         node.attr.nlink = match &node.body {
             Body::Dir(_) => 0,
-            _ => node.attr.nlink - 1,
+            // A tree that was made elsewhere may count less than there are.
+            _ => node.attr.nlink.saturating_sub(1),
         };
         if node.attr.nlink > 0 {
             self.touch(ino);

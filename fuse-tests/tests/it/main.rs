@@ -5,6 +5,8 @@
 //! * `judges`: pjdfstest and fsx, the judges of others, with their checked-in verdicts in `judges/`.
 //! * `programs`: git, cargo, SQLite, rsync, tar, editors.
 //! * `costs`: requests, blocks and bytes per call, which load can't disturb.
+//! * `compat`: a data directory of an earlier state opens; a newer one is refused unwritten.
+//! * `others`: another user of the machine tries. `supply`: what is linked.
 //! * one module for each further row of the acceptance table; `CAIRN_SCALE=full` gives their full size.
 
 mod arrows;
@@ -13,6 +15,7 @@ mod bad_input;
 mod bigdir;
 mod bigfile;
 mod collections;
+mod compat;
 mod costs;
 mod crash;
 mod faults;
@@ -21,9 +24,11 @@ mod judges;
 mod memory;
 mod mounting;
 mod ops;
+mod others;
 mod programs;
 mod restart;
 mod semantics;
 mod snapshots;
+mod supply;
 mod sweep;
 mod wrong_disk;

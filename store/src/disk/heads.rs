@@ -17,6 +17,7 @@ impl HeadStore for DiskStore {
             let (bytes, max) = (head.len() as u64, HEAD_BYTES_MAX as u64);
             return Err(StoreError::TooLarge { what: "head", bytes, max });
         }
+        crate::head_store::check_number(seq)?;
         let (volume, device, id) = (*volume, *device, BlockId::of(head));
         let record =
             Record { subject: Subject::Head { volume, device, seq }, id, payload: head.clone(), class: Class::Keep };
@@ -56,6 +57,7 @@ impl HeadStore for DiskStore {
     }
 
     fn append_delta(&self, volume: &VolumeId, seq: u64, block: &Block) -> Result<(), StoreError> {
+        crate::head_store::check_number(seq)?;
         let inner = &*self.inner;
         let (volume, id) = (*volume, block.id());
         let _protected = inner.protect(&id);
@@ -84,6 +86,7 @@ impl HeadStore for DiskStore {
     }
 
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
+        crate::head_store::check_number(upto)?;
         let inner = &*self.inner;
         let volume = *volume;
         let payload = Bytes::new();

@@ -22,7 +22,9 @@ use rustix::io::Errno;
 
 use super::catalog::{Catalog, Change, HeadAt, Journal, Position, Queued};
 use super::index_options::{FAMILIES, Family, descriptors, options};
-use super::record::{Location, StoreId, array_at, u32_at, u64_at};
+use super::plain;
+use super::record::{Location, RECORD_SEQ_LIMIT, StoreId, array_at, u32_at, u64_at};
+use super::segment::SEGMENT_NUMBER_MAX;
 use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 use crate::{HINT_BYTES_MAX, StoreError};
 
@@ -65,6 +67,10 @@ type Result<T> = std::result::Result<T, StoreError>;
 impl Index {
     /// Opens the index of `store`, or says why it has to be made anew.
     pub(crate) fn open(dir: &Path, store: StoreId, cache_bytes: usize) -> Result<Self> {
+        // RocksDB follows links and appends to what it finds.
+        if plain::is_plain_directory(dir).is_ok_and(|is_plain| !is_plain) {
+            return Err(StoreError::Index { op: "be used", source: "not all of it is the store's own".into() });
+        }
         let cache = rocksdb::Cache::new_lru_cache(cache_bytes);
         let db = open_db(dir, &cache, false)?;
         let checkpoint = read_checkpoint(&db, store)?;
@@ -329,8 +335,8 @@ impl Checkpoint {
     fn count(&mut self, change: &Change) {
         match change {
             Change::Block { at, is_new: true, .. } | Change::Delta { at, is_new: true, .. } => {
-                self.blocks += 1;
-                self.bytes += u64::from(at.len);
+                self.blocks = self.blocks.saturating_add(1);
+                self.bytes = self.bytes.saturating_add(at.len.into());
             }
             Change::Dead { blocks } => {
                 let bytes: u64 = blocks.iter().map(|(_, len)| u64::from(*len)).sum();
@@ -357,13 +363,15 @@ impl Checkpoint {
         if bytes.len() != CHECKPOINT_BYTES || bytes[0] != CHECKPOINT_VERSION {
             return None;
         }
-        Some(Self {
+        let checkpoint = Self {
             store: array_at(bytes, 1)?,
             upto: Position { segment: u32_at(bytes, 17), offset: u32_at(bytes, 21) },
             seq: u64_at(bytes, 25),
             blocks: u64_at(bytes, 33),
             bytes: u64_at(bytes, 41),
-        })
+        };
+        // There has to be a next record and a next segment.
+        (checkpoint.seq < RECORD_SEQ_LIMIT && checkpoint.upto.segment < SEGMENT_NUMBER_MAX).then_some(checkpoint)
     }
 }
 
@@ -377,12 +385,7 @@ fn open_db(dir: &Path, cache: &rocksdb::Cache, create: bool) -> Result<DB> {
 }
 
 fn create_db(dir: &Path, cache: &rocksdb::Cache) -> Result<DB> {
-    let removed = match std::fs::symlink_metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(dir),
-        Ok(_) => std::fs::remove_file(dir),
-        Err(_) => Ok(()),
-    };
-    removed.map_err(|source| StoreError::io("remove", dir, source))?;
+    plain::remove(dir).map_err(|source| StoreError::io("remove", dir, source))?;
     super::layout::create_dir(dir)?;
     open_db(dir, cache, true)
 }
@@ -450,4 +453,13 @@ fn trim_entry(key: &[u8], value: &[u8]) -> Option<(VolumeId, u64, Location)> {
     }
     let at = Location::from_bytes(&value[8..])?;
     Some((VolumeId::from_bytes(array_at(key, 1)?), u64_at(value, 0), at))
+}
+
+/// Reads a key and a value as each family does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_any(key: &[u8], value: &[u8]) {
+    let _ = (head_entry(key, value), delta_entry(key, value), trim_entry(key, value), Location::from_bytes(value));
+    if let Some(checkpoint) = Checkpoint::from_bytes(value) {
+        assert_eq!(checkpoint.to_bytes(), value);
+    }
 }

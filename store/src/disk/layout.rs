@@ -8,15 +8,16 @@
 //! reserve       room that is kept for deleting
 //! ```
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::device::sync_dir;
+use super::plain;
 use super::record::{StoreId, array_at, u32_at};
 use super::segment::FORMAT_VERSION;
 use crate::StoreError;
@@ -75,7 +76,7 @@ impl Layout {
 
     /// What the format file says; `None` if it is missing or damaged. A newer version is refused here.
     pub(crate) fn read_format(&self) -> Result<Option<StoreId>, StoreError> {
-        let bytes = match std::fs::read(self.format()) {
+        let bytes = match plain::read(&self.format(), FORMAT_BYTES + 1) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             // Unreadable is as good as damaged: segments repeat what it says.
@@ -102,11 +103,13 @@ impl Layout {
         bytes.extend_from_slice(store);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         let (path, new) = (self.format(), self.root.join("format.new"));
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path).map_err(|source| StoreError::io("remove", &path, source))?;
-        }
         let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            // A rename replaces anything but a directory; what an earlier try has left goes as well.
+            if path.is_dir() {
+                plain::remove(&path)?;
+            }
+            plain::remove(&new)?;
+            let mut file = plain::open_or_replace(&new)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             std::fs::rename(&new, &path)
@@ -118,8 +121,7 @@ impl Layout {
     /// Takes the store for this process until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
         let path = self.lock_file();
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|source| StoreError::io("open", &path, source))?;
+        let file = plain::open_or_replace(&path).map_err(|source| StoreError::io("open", &path, source))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(file),
             Err(Errno::WOULDBLOCK) => Err(StoreError::Locked { path: self.root.clone() }),

@@ -25,6 +25,8 @@ mod compact;
 mod device;
 #[cfg(test)]
 mod faults;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod heads;
 #[cfg_attr(shuttle, path = "index_memory.rs")]
 mod index;
@@ -36,6 +38,7 @@ mod inner;
 mod layout;
 mod marks;
 mod options;
+mod plain;
 mod quarantine;
 mod record;
 mod recovery;

@@ -9,7 +9,7 @@
 //! proved by its id, which is the BLAKE3 of exactly these bytes for every kind; the trailer only says that the end
 //! was written too. Nothing is allocated from a length before the header's checksum holds.
 
-use cairn_block::limits::SEALED_BLOCK_BYTES_MAX;
+use cairn_block::limits::{SEALED_BLOCK_BYTES_MAX, SEQ_LIMIT};
 use cairn_block::{BlockId, DeviceId, VolumeId};
 
 /// Random, one per store: makes a record of another store, or one forged inside a block, no record of ours.
@@ -17,6 +17,9 @@ pub(crate) type StoreId = [u8; 16];
 
 /// The version that every record and every segment header carries.
 pub(crate) const RECORD_VERSION: u8 = 1;
+
+/// Record numbers are below this, so that there always is a next one. No store lives to see it.
+pub(crate) const RECORD_SEQ_LIMIT: u64 = 1 << 62;
 
 /// Records start at multiples of this, so that resynchronising tries one place in eight.
 pub(crate) const RECORD_ALIGN: u64 = 8;
@@ -60,7 +63,9 @@ impl Location {
         if bytes.len() != Self::BYTES {
             return None;
         }
-        Some(Self { segment: u32_at(bytes, 0), offset: u32_at(bytes, 4), len: u32_at(bytes, 8) })
+        let at = Self { segment: u32_at(bytes, 0), offset: u32_at(bytes, 4), len: u32_at(bytes, 8) };
+        // A length decides how much is asked for at once.
+        (at.len as usize <= PAYLOAD_BYTES_MAX).then_some(at)
     }
 }
 
@@ -125,11 +130,13 @@ impl Subject {
     }
 
     fn read(kind: u8, key: &[u8]) -> Option<Self> {
-        let short = || Some((VolumeId::from_bytes(array_at(key, 0)?), u64::from_le_bytes(array_at(key, 16)?)));
+        // A number without a next one would end a journal, or a device's history, for good.
+        let number = |at| array_at(key, at).map(u64::from_le_bytes).filter(|number| *number < SEQ_LIMIT);
+        let short = || Some((VolumeId::from_bytes(array_at(key, 0)?), number(16)?));
         let long = || {
             let volume = VolumeId::from_bytes(array_at(key, 0)?);
             let device = DeviceId::from_bytes(array_at(key, 16)?);
-            Some((volume, device, u64::from_le_bytes(array_at(key, 48)?)))
+            Some((volume, device, number(48)?))
         };
         let subject = match kind {
             1 => Self::Block,
@@ -199,7 +206,7 @@ impl Header {
             return None;
         }
         let len = u32_at(bytes, 44);
-        if len as usize > PAYLOAD_BYTES_MAX {
+        if len as usize > PAYLOAD_BYTES_MAX || u64_at(bytes, 24) >= RECORD_SEQ_LIMIT {
             return None;
         }
         let header = Self {

@@ -8,7 +8,7 @@
 //! before anything is appended there, and otherwise writes to the index alone.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,11 +20,12 @@ use super::device::Device;
 use super::index::Index;
 use super::layout::{Layout, check_version, create_dir};
 use super::options::DiskOptions;
+use super::plain;
 use super::quarantine::Quarantine;
 use super::record::{Header, PAYLOAD_BYTES_MAX, RECORD_BYTES_MIN, StoreId, Subject};
 use super::replay::{Replay, Replayed, Tail};
 use super::reserve::Reserve;
-use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
+use super::segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, number_of};
 use super::segments::{Segment, Segments};
 use super::writer::{Active, Log, Writer, encode};
 use crate::{ReadOnlyReason, StoreError};
@@ -62,6 +63,7 @@ pub(crate) fn open(root: &Path, options: &DiskOptions) -> Result<Opened, StoreEr
     let layout = Layout::new(root);
     layout.check_is_ours()?;
     layout.read_format()?;
+    check_segments(&layout.log())?;
     create_dir(root)?;
     let lock = layout.lock()?;
     create_log_dir(&layout.log())?;
@@ -84,10 +86,19 @@ pub(crate) fn open(root: &Path, options: &DiskOptions) -> Result<Opened, StoreEr
 }
 
 fn create_log_dir(path: &Path) -> Result<(), StoreError> {
-    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+    // What a link leads to is not ours to fill.
+    if std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_dir()) {
         return Err(StoreError::NotAStore { path: path.into() });
     }
     create_dir(path)
+}
+
+/// Refuses what a newer release wrote, before anything is written. What else is wrong here is seen later.
+fn check_segments(dir: &Path) -> Result<(), StoreError> {
+    match list_segments(dir) {
+        Err(error @ StoreError::NewerVersion { .. }) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// A file that is named like a segment.
@@ -104,8 +115,9 @@ fn list_segments(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
     for entry in entries {
         let path = entry.map_err(|source| StoreError::io("list", dir, source))?.path();
         let Some(named) = number_of(&path) else { continue };
-        let Ok(metadata) = path.metadata() else { continue };
+        let Ok(metadata) = path.symlink_metadata() else { continue };
         if !metadata.is_file() {
+            tracing::warn!(path = %path.display(), "what lies among the segments and is no file is left alone");
             continue;
         }
         let bytes = read_start(&path);
@@ -113,7 +125,7 @@ fn list_segments(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
         if let Some(header) = &header {
             check_version(&path, header.version)?;
         }
-        files.push(SegmentFile { path, named, len: metadata.len(), header });
+        files.push(SegmentFile { path, named, len: metadata.len().min(SEGMENT_BYTES_MAX), header });
     }
     // A file that is named as its header says comes before one that is not.
     files.sort_by_key(|file| (file.header.map(|header| header.number) != Some(file.named), file.named));
@@ -121,8 +133,7 @@ fn list_segments(dir: &Path) -> Result<Vec<SegmentFile>, StoreError> {
 }
 
 fn read_start(path: &Path) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
-    Device::default().read(&file, 0, SEGMENT_HEADER_BYTES as usize).ok()
+    plain::read(path, SEGMENT_HEADER_BYTES as usize).ok()
 }
 
 /// Which store this is: what the format file says, else what most segments say, else a new one.
@@ -244,7 +255,7 @@ fn go_on(log: &Log, index: &Index, replayed: &Replayed, report: &mut OpenReport)
     }
     // A number that the index has seen is not used again, even if its file is lost.
     let before = last.map_or(0, |(number, _)| number);
-    let number = before.max(upto.segment) + 1;
+    let number = log.segments.free_number(before.max(upto.segment) + 1)?;
     let len = last.map_or(0, |(_, len)| len);
     let create = || log.segments.create(&log.device, log.store, number, replayed.seq + 1, (before, len));
     let (file, path) = match create() {
@@ -270,8 +281,14 @@ fn resume(
     if !has_header || is_cut_short || replayed.has_read_errors || replayed.sound_end > len {
         return Ok(None);
     }
-    let file = OpenOptions::new().read(true).write(true).open(&path);
-    let file = file.map_err(|source| StoreError::io("open", &path, source))?;
+    // One that others can reach under another name, or that is longer than any of ours, is left as it is.
+    let file = match plain::open_writable(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return Ok(None),
+        opened => opened.map_err(|source| StoreError::io("open", &path, source))?,
+    };
+    if file.metadata().is_ok_and(|metadata| metadata.len() > SEGMENT_BYTES_MAX) {
+        return Ok(None);
+    }
     let end = replayed.sound_end;
     report.torn_bytes = replayed.torn.iter().map(|(from, to)| to - from).sum();
     if report.torn_bytes > 0 {

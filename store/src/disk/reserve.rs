@@ -1,13 +1,14 @@
 //! Room that is kept back, as a file of allocated bytes, so that deleting, collecting and unmounting work on a full
 //! disk. Whatever makes room may cut a piece off; new blocks are refused until it is whole again.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 
+use super::plain;
 use crate::StoreError;
 use crate::sync::Mutex;
 
@@ -38,10 +39,7 @@ struct State {
 impl Reserve {
     /// Opens the reserve and fills it as far as the disk allows; a full disk is no reason not to open.
     pub(crate) fn open(path: PathBuf, wanted: u64) -> Self {
-        if path.is_dir() {
-            let _ = std::fs::remove_dir_all(&path);
-        }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let file = plain::open_or_replace(&path);
         if let Err(error) = &file {
             tracing::warn!(path = %path.display(), %error, "no reserve: deleting may fail when the disk is full");
         }

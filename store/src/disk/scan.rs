@@ -9,6 +9,7 @@ use super::device::Device;
 use super::record::{
     HEADER_BYTES_MAX, Header, PAYLOAD_BYTES_MAX, RECORD_ALIGN, RECORD_BYTES_MIN, StoreId, header_bytes, record_bytes,
 };
+use super::segment::SEGMENT_BYTES_MAX;
 use cairn_block::BlockId;
 
 /// Read at once: large enough to stream, and any record fits.
@@ -57,7 +58,7 @@ impl<'a> Scan<'a> {
         end: u64,
     ) -> Self {
         let at = from.next_multiple_of(RECORD_ALIGN);
-        let end = file.metadata().map_or(0, |metadata| metadata.len()).min(end);
+        let end = file.metadata().map_or(0, |metadata| metadata.len()).min(end).min(SEGMENT_BYTES_MAX);
         Self { device, file, store, segment, at, end, window: Vec::new(), window_at: at, has_read_errors: false }
     }
 

@@ -19,6 +19,9 @@ pub(crate) const SEGMENT_HEADER_BYTES: u64 = 72;
 /// Offsets in the index have 32 bits.
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
+/// More than any disk holds; a file that claims a higher number is none of ours.
+pub(crate) const SEGMENT_NUMBER_MAX: u32 = i32::MAX as u32;
+
 /// The version of the whole format: what this release writes, and the newest it reads.
 pub(crate) const FORMAT_VERSION: u32 = RECORD_VERSION as u32;
 
@@ -65,7 +68,7 @@ impl SegmentHeader {
         Some(Self {
             version: u32_at(bytes, 8),
             store: array_at(bytes, 16)?,
-            number: u32::try_from(u64_at(bytes, 32)).ok()?,
+            number: u32::try_from(u64_at(bytes, 32)).ok().filter(|number| *number <= SEGMENT_NUMBER_MAX)?,
             first_seq: u64_at(bytes, 40),
             previous: u32::try_from(u64_at(bytes, 48)).ok()?,
             previous_len: u64_at(bytes, 56),
@@ -82,7 +85,8 @@ pub(crate) fn file_name(number: u32) -> String {
 pub(crate) fn number_of(path: &Path) -> Option<u32> {
     let digits = path.file_name()?.to_str()?.strip_suffix(SUFFIX)?;
     let is_plain = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase());
-    if is_plain { u32::from_str_radix(digits, 16).ok() } else { None }
+    let number = if is_plain { u32::from_str_radix(digits, 16).ok() } else { None };
+    number.filter(|number| *number <= SEGMENT_NUMBER_MAX)
 }
 
 /// Creates a segment: exclusive, header, sync, sync of the directory. Only then may a record go in. A file that could

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device::{Device, sync_dir};
+use super::plain;
 use super::record::{Location, StoreId};
-use super::segment::{self, SegmentHeader};
+use super::segment::{self, SEGMENT_NUMBER_MAX, SegmentHeader};
 use crate::StoreError;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -68,6 +69,15 @@ impl Segments {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// The first number from `from` on under whose name nothing lies: neither a segment, nor something that was put in
+    /// its way.
+    pub(crate) fn free_number(&self, from: u32) -> Result<u32, StoreError> {
+        let is_free = |number: &u32| self.dir.join(segment::file_name(*number)).symlink_metadata().is_err();
+        let path = || self.dir.join(segment::file_name(SEGMENT_NUMBER_MAX));
+        let none = || StoreError::io("create", path(), std::io::ErrorKind::AlreadyExists.into());
+        (from..=SEGMENT_NUMBER_MAX).find(is_free).ok_or_else(none)
+    }
+
     /// Creates a segment and keeps its file open.
     pub(crate) fn create(
         &self,
@@ -114,7 +124,7 @@ impl Segments {
             return Ok(Some(file));
         }
         let Some(segment) = self.get(number) else { return Ok(None) };
-        let file = match File::open(&segment.path) {
+        let file = match plain::open(&segment.path) {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => match StoreError::io("open", &segment.path, error) {
@@ -129,7 +139,7 @@ impl Segments {
 
     fn open_alone(&self, path: &Path) -> Result<File, StoreError> {
         self.open.lock().files.clear();
-        File::open(path).map_err(|source| StoreError::io("open", path, source))
+        plain::open(path).map_err(|source| StoreError::io("open", path, source))
     }
 
     /// A payload's bytes, unverified; `None` if its segment is gone. Short if the file is.

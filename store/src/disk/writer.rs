@@ -278,8 +278,8 @@ impl Writer {
         let first_seq = self.seq + 1 - self.unsynced.len() as u64;
         let previous = (self.active.number, previous_len);
         let mut create = || {
-            let number = self.next_number;
-            self.next_number += 1;
+            let number = log.segments.free_number(self.next_number)?;
+            self.next_number = number + 1;
             log.segments.create(&log.device, log.store, number, first_seq, previous)
         };
         match create() {

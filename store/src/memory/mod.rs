@@ -19,6 +19,7 @@ use cairn_block::limits::HEAD_BYTES_MAX;
 use cairn_block::{Block, BlockId, DeviceId, UnverifiedBlock, VolumeId};
 use lru::LruCache;
 
+use crate::head_store::check_number;
 use crate::sync::Mutex;
 use crate::{
     Ask, BlockStore, Collection, Collector, Damage, HINT_BYTES_MAX, HeadStore, HintStore, Place, Progress, Put,
@@ -215,6 +216,7 @@ impl HeadStore for MemoryStore {
         if head.len() > HEAD_BYTES_MAX {
             return Err(StoreError::TooLarge { what: "head", bytes: head.len() as u64, max: HEAD_BYTES_MAX as u64 });
         }
+        check_number(seq)?;
         let (volume, device) = (*volume, *device);
         let mut inner = self.shared.inner.lock();
         match inner.visible.heads.get(&(volume, device, seq)) {
@@ -248,6 +250,7 @@ impl HeadStore for MemoryStore {
     }
 
     fn append_delta(&self, volume: &VolumeId, seq: u64, block: &Block) -> Result<(), StoreError> {
+        check_number(seq)?;
         let volume = *volume;
         let mut inner = self.shared.inner.lock();
         let last = inner.visible.journals.get(&volume).map_or(0, |journal| journal.last());
@@ -271,6 +274,7 @@ impl HeadStore for MemoryStore {
     }
 
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
+        check_number(upto)?;
         self.shared.inner.lock().change(Change::Trim { volume: *volume, upto });
         Ok(())
     }

@@ -7,5 +7,7 @@ mod faults;
 mod full;
 mod histories;
 #[cfg(feature = "disk")]
+mod hostile;
+#[cfg(feature = "disk")]
 mod kill;
 mod memory;

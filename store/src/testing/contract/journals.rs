@@ -1,5 +1,9 @@
 //! Claims about journals.
 
+use bytes::Bytes;
+use cairn_block::DeviceId;
+use cairn_block::limits::SEQ_LIMIT;
+
 use super::{Claim, claims};
 use crate::testing::{ask, block, volume};
 use crate::{Put, Store, StoreError};
@@ -11,7 +15,18 @@ pub(super) const CLAIMS: &[Claim<dyn Store>] = claims![
     numbers_may_skip_but_not_go_back,
     trimmed_deltas_are_gone_and_their_numbers_stay_used,
     journals_of_volumes_are_apart,
+    a_number_without_a_next_one_is_refused,
 ];
+
+fn a_number_without_a_next_one_is_refused(store: Box<dyn Store>) {
+    for number in [SEQ_LIMIT, u64::MAX] {
+        let device = DeviceId::from_bytes([1; 32]);
+        let head = store.put_head(&volume(1), &device, number, &Bytes::from_static(b"head"));
+        let answers = [append(store.as_ref(), 1, number), head, store.trim_deltas(&volume(1), number)];
+        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::NumberTooHigh { .. }))), "{answers:?}");
+    }
+    append(store.as_ref(), 1, SEQ_LIMIT - 1).expect("the highest");
+}
 
 fn append(store: &dyn Store, of: u8, seq: u64) -> Result<(), StoreError> {
     store.append_delta(&volume(of), seq, &block(seq, 200))
