@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 accept_rows=(first_use judges programs bigdir bigfile at_rest crash wrong_disk memory bad_input)
-prove_rows=(collections models schedules fuzz)
+prove_rows=(power device_errors collections models schedules fuzz)
 
 usage() {
   echo "usage: full.sh accept ${accept_rows[*]// /|}|all" >&2

@@ -1,6 +1,6 @@
 //! The mount judged from outside: what a program sees, never what the code says of itself.
 //!
-//! Nothing here links the filesystem. A [`Node`] is the built `cairn` binary with a home of its own in a temporary
+//! Nothing here but the [`rigs`] links the filesystem. A [`Node`] is the built `cairn` binary with a home of its own in a temporary
 //! directory; a [`Ground`] is a fresh directory to try operations in, on such a node's mount or, to judge the judge,
 //! in any directory named by `CAIRN_TEST_DIR`. A [`History`] drives a workload and knows which trees a crash may leave.
 //!
@@ -18,6 +18,7 @@ pub mod node;
 pub mod peers;
 pub mod random;
 pub mod report;
+pub mod rigs;
 pub mod scale;
 pub mod scratch;
 pub mod speed;

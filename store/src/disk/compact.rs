@@ -167,19 +167,24 @@ impl Inner {
     }
 
     /// Appends a record again. It takes effect only where the old one still did.
-    fn copy(&self, header: &Header, subject: Subject, payload: &[u8]) -> Result<u64, StoreError> {
+    pub(crate) fn copy(&self, header: &Header, subject: Subject, payload: &[u8]) -> Result<u64, StoreError> {
         let payload = match subject {
             Subject::Dead => self.dead_still_needed(payload),
             _ => Bytes::copy_from_slice(payload),
         };
         let id = if subject == Subject::Dead { BlockId::of(&payload) } else { header.id };
-        let record = Record { subject, id, payload, class: Class::Keep };
+        let mut record = Record { subject, id, payload, class: Class::Keep };
         let mut writer = self.appender.writer(record.bytes())?;
         let from = header.location();
         let is_block = matches!(self.find_once(&id), Ok(Some(Place::At(at))) if at == from);
         if !self.is_still(&subject, from, is_block) {
-            return Ok(0);
+            if !is_block {
+                return Ok(0);
+            }
+            // Trimmed since it was found alive: what is left of it is a block, which the index still knows here.
+            record.subject = Subject::Block;
         }
+        let subject = record.subject;
         let change = |at| moved(subject, id, at, is_block);
         // Readers get it from memory until it is durable; hashing it again is what making a block costs.
         let block = subject.is_block().then(|| Block::seal_bytes(record.payload.clone()));

@@ -177,8 +177,8 @@ fn tabulate(
     let mut ends = Vec::new();
     let newest = files.iter().map(|file| file.named).max().unwrap_or(0);
     for file in files {
-        if file.len < SEGMENT_HEADER_BYTES && file.named == newest {
-            // Its creation was cut short, so it never held a record.
+        if file.header.is_none() && file.len <= SEGMENT_HEADER_BYTES && file.named == newest {
+            // Its creation was cut short, so it never held a record. It may have its length and not yet its bytes.
             let _ = std::fs::remove_file(&file.path);
             continue;
         }

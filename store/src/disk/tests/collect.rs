@@ -7,6 +7,9 @@ use cairn_block::Block;
 
 use super::rig::{DiskRig, get, put_all};
 use crate::disk::DiskStore;
+use crate::disk::inner::Place;
+use crate::disk::scan::{Found, Scan};
+use crate::disk::segment::SEGMENT_HEADER_BYTES;
 use crate::testing::{Rig, block, device, volume};
 use crate::{BlockStore, Collector, HeadStore, StoreError, SweepOptions, SweepReport};
 
@@ -34,6 +37,29 @@ fn space_returns_and_what_is_marked_stays() {
             assert_eq!(get(store, block).is_some(), n % 10 == 0, "block {n}");
         }
     }
+}
+
+#[test]
+fn a_journal_record_that_is_trimmed_while_it_is_copied_stays_a_block() {
+    let rig = DiskRig::new();
+    let (store, inner) = (rig.disk(), &rig.disk().inner);
+    let delta = block(7, 900);
+    store.append_delta(&volume(1), 1, &delta).expect("append_delta");
+    store.sync().expect("sync");
+    let before = inner.find(&delta.id()).expect("find");
+    let (number, len) = inner.log.segments.list()[0];
+    let file = inner.log.segments.file(number).expect("open").expect("there");
+    let mut scan = Scan::new(&inner.log.device, &file, &inner.log.store, number, SEGMENT_HEADER_BYTES, len);
+    let Some(Found::Record { header, payload, .. }) = scan.next() else { panic!("the record that was appended") };
+    // The compaction has found it alive in the journal; now the journal is trimmed.
+    store.trim_deltas(&volume(1), 1).expect("trim_deltas");
+    assert!(inner.copy(&header, header.subject, payload).expect("copy") > 0);
+    store.sync().expect("sync");
+    // Its segment is unlinked next, so the index may not lead there any more.
+    let after = inner.find(&delta.id()).expect("find");
+    assert!(matches!((before, after), (Some(Place::At(from)), Some(Place::At(to))) if from != to));
+    assert!(store.deltas(&volume(1), 0).expect("deltas").is_empty());
+    assert_eq!(get(store, &delta), Some(delta));
 }
 
 #[test]

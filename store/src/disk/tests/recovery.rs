@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use bytes::Bytes;
 
 use super::rig::{DiskRig, files, get, options, put_all};
+use crate::disk::segment::{SEGMENT_HEADER_BYTES, file_name};
 use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{Rig, block, device, volume};
 use crate::{BlockStore, HeadStore, HintStore, StoreError};
@@ -53,6 +54,26 @@ fn recovery_is_idempotent_and_can_be_killed() {
     assert_eq!(dump(rig.disk()), first);
     for block in &blocks {
         assert_eq!(get(rig.disk(), block).as_ref(), Some(block));
+    }
+}
+
+#[test]
+fn a_segment_whose_creation_was_cut_short_is_no_damage() {
+    let mut rig = DiskRig::new();
+    let kept = block(1, 5_000);
+    put_all(rig.disk(), std::slice::from_ref(&kept));
+    rig.close();
+    // A filesystem may have made the length durable and the bytes not yet, or only some of both.
+    for len in [0, 40, SEGMENT_HEADER_BYTES as usize] {
+        let newest = rig.path().join("log").join(file_name(1_000));
+        std::fs::write(&newest, vec![0; len]).expect("a file");
+        let store = rig.open();
+        assert_eq!(store.damage(), [], "{len} bytes");
+        assert_eq!(get(store, &kept).as_ref(), Some(&kept));
+        put_all(store, &[block(len as u64 + 2, 5_000)]);
+        store.sync().expect("sync");
+        rig.close();
+        assert!(!newest.exists(), "{len} bytes");
     }
 }
 
