@@ -6,4 +6,4 @@ pub(crate) use cairn_store::sync::{Condvar, Mutex, MutexGuard, atomic, thread};
 #[cfg(not(shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 #[cfg(not(shuttle))]
-pub(crate) use std::{sync::atomic, thread};
+pub(crate) use std::thread;
