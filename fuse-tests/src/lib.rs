@@ -17,6 +17,7 @@ pub mod node;
 pub mod peers;
 pub mod random;
 pub mod report;
+pub mod rigs;
 pub mod scale;
 pub mod scratch;
 pub mod speed;

@@ -68,8 +68,28 @@ impl Segments {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Creates the segment of the number `next`, which is not tried again, or of the first after it that is free: a file
+    /// that belongs elsewhere may have the name. Says which it was.
+    pub(crate) fn create_next(
+        &self,
+        device: &Device,
+        store: StoreId,
+        next: &mut u32,
+        first_seq: u64,
+        previous: (u32, u64),
+    ) -> Result<(u32, Arc<File>, PathBuf), StoreError> {
+        loop {
+            let number = *next;
+            *next += 1;
+            match self.create(device, store, number, first_seq, previous) {
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                result => return result.map(|(file, path)| (number, file, path)),
+            }
+        }
+    }
+
     /// Creates a segment and keeps its file open.
-    pub(crate) fn create(
+    fn create(
         &self,
         device: &Device,
         store: StoreId,
