@@ -29,6 +29,9 @@ use super::segments::{Segment, Segments};
 use super::writer::{Active, Log, Writer, encode};
 use crate::{ReadOnlyReason, StoreError};
 
+/// The index writes its manifest anew when it is opened, beside the old one.
+const INDEX_OPEN_BYTES: u64 = 8 << 20;
+
 /// What opening found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenReport {
@@ -220,6 +223,8 @@ fn recover(
         Ok((index, catalog, replayed))
     };
     let (dir, cache) = (layout.index(), options.index_cache_bytes);
+    // Opening makes files, and a full disk is no reason not to.
+    log.reserve.make_room(INDEX_OPEN_BYTES);
     match Index::open(&dir, log.store, cache).and_then(attempt) {
         Err(error @ StoreError::Index { .. }) => {
             if log.segments.count() > 0 {

@@ -175,3 +175,21 @@ fn a_scrub_finds_what_reads_would() {
     rig.disk().rebuild_index().expect("rebuild");
     assert_eq!(get(rig.disk(), &blocks[7]).as_ref(), Some(&blocks[7]), "it was given a new record");
 }
+
+#[test]
+fn a_record_whose_end_alone_is_damaged_loses_nothing() {
+    let mut rig = DiskRig::with(DiskOptions { segment_bytes: 1 << 20, ..options() });
+    let blocks: Vec<_> = (0..20).map(|n| block(n, BLOCK_BYTES)).collect();
+    put_all(rig.disk(), &blocks);
+    rig.disk().sync().expect("sync");
+    // The fourth record's trailer.
+    let record = BLOCK_BYTES as u64 + 96;
+    flip(&rig.segments()[0], 72 + 4 * record - 6);
+    rig.disk().rebuild_index().expect("rebuild");
+    assert_eq!(get(rig.disk(), &blocks[3]).as_ref(), Some(&blocks[3]));
+    let report = rig.disk().scrub(&mut |_| {}).expect("scrub");
+    assert_eq!((report.damaged.len(), report.damaged[0].id), (1, None));
+    let store = rig.open();
+    assert_eq!(get(store, &blocks[3]).as_ref(), Some(&blocks[3]));
+    assert_eq!(store.scrub(&mut |_| {}).expect("scrub").damaged, [], "it was given a new record");
+}
