@@ -3,6 +3,7 @@
 //! it is whole again.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -124,7 +125,9 @@ impl Reserve {
         let state = &mut *guard;
         let Some(file) = &state.file else { return true };
         let keep = |path: &PathBuf| OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        state.is_short_of_files = self.spare_files().any(|path| keep(&path).is_err());
+        // Something else in such a place is no want of inodes.
+        let has_no_room = |path| keep(&path).is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+        state.is_short_of_files = self.spare_files().any(has_no_room);
         if state.held > self.wanted && file.set_len(self.wanted).is_ok() {
             state.held = self.wanted;
         }

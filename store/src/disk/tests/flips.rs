@@ -64,6 +64,7 @@ impl Sample {
         store.drop_heads(&volume(3), &[(device(1), 3)]).expect("drop_heads");
         store.append_delta(&volume(2), 1, &block(77 << 32, 90)).expect("append_delta");
         store.trim_deltas(&volume(2), 1).expect("trim_deltas");
+        store.checkpoint().expect("checkpoint");
         let mut collection = store.begin_collection().expect("begin");
         store.inner.each(|id| collection.mark(id), &dead.id());
         collection.sweep(SweepOptions::default(), &mut |_| {}).expect("sweep");
