@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 accept_rows=(first_use judges programs bigdir bigfile at_rest crash wrong_disk memory bad_input)
-prove_rows=(power device_errors collections models schedules fuzz)
+prove_rows=(power device_errors ordinals kills wrong_bytes limits collections models schedules fuzz)
 
 usage() {
   echo "usage: full.sh accept ${accept_rows[*]// /|}|all" >&2
@@ -42,6 +42,11 @@ tests() {
   cargo test --release --package "cairn-$package" --test it -- --test-threads=1 --show-output "$prefix"
 }
 
+# Tests of the disk store; the rest of the words are those of `cargo test`.
+store() {
+  cargo test --release --package cairn-store --features disk "$@"
+}
+
 row_memory() {
   cargo build --release --package cairn-store --features disk --example index_memory && tests fuse-tests memory::
 }
@@ -60,6 +65,23 @@ row_schedules() {
 # Ten million runs of each target; a run that finds something stops its target and keeps the input.
 row_fuzz() {
   scripts/fuzz.sh runs=10000000
+}
+
+row_ordinals() {
+  cargo build --release --package cairn-store --features disk --example store_work && tests fuse-tests ordinals::
+}
+
+# Five hundred: of a store alone, and of a node; a part of them while it recovers from the one before.
+row_kills() {
+  CAIRN_KILLS=400 store --test it -- --test-threads=1 --show-output kill:: && tests fuse-tests crash::every_kill
+}
+
+row_wrong_bytes() {
+  store --lib -- --test-threads=2 --show-output disk::tests::flips disk::tests::mishaps && tests fuse-tests wrong_disk::
+}
+
+row_limits() {
+  tests fuse-tests limits:: && store --test it -- --test-threads=1 --show-output full::
 }
 
 run_row() {

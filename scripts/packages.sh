@@ -6,7 +6,7 @@ set -euo pipefail
 # RocksDB is C++ and its binding is generated with libclang; ccache keeps its second build cheap.
 build=(build-essential clang libclang-dev ccache fuse3)
 # What the tests drive the mount with.
-test=(acl attr e2fsprogs git python3 qemu-utils rsync sqlite3 tar util-linux libacl1-dev)
+test=(acl attr e2fsprogs git python3 qemu-utils rsync sqlite3 strace tar util-linux libacl1-dev)
 # What the bench measures beside us.
 bench=(gocryptfs restic borgbackup git tar python3)
 

@@ -45,6 +45,8 @@ pub struct Setup {
     pub short_path: bool,
     /// A home to use instead of an empty one: it is copied.
     pub home: Option<PathBuf>,
+    /// Words before the program that starts the node. Whatever they start has to become the node in the same process.
+    pub under: Vec<String>,
     /// How long the test may take before the watchdog ends the node; the scale of the run decides otherwise.
     pub patience: Option<Duration>,
 }
@@ -164,9 +166,22 @@ impl Node {
     fn spawn(&self) -> Child {
         let file = File::create(self.scratch.path().join("up.log")).expect("a log in our own scratch");
         let errors = file.try_clone().expect("a second handle of the log");
-        let mut command = self.cairn(&["up"]);
+        let mut command = match self.setup.under.split_first() {
+            None => self.cairn(&["up"]),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(binary()).arg("up");
+                self.into_home(&mut command);
+                command
+            }
+        };
         let child = command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
         child.unwrap_or_else(|e| panic!("can't start {command:?}: {e}"))
+    }
+
+    /// From the next start on, runs the node under these words: see [`Setup::under`].
+    pub fn run_under(&mut self, words: Vec<String>) {
+        self.setup.under = words;
     }
 
     /// Ends the node the way Ctrl-C does, and insists that it ends well and leaves no mount.

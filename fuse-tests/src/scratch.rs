@@ -7,6 +7,8 @@ use std::sync::Once;
 use crate::mounts;
 
 const PREFIX: &str = "cairn-test-";
+/// Where Linux keeps files in memory for everyone.
+const MEMORY: &str = "/dev/shm";
 
 /// A directory that goes away with this value, together with whatever is still mounted below it.
 #[derive(Debug)]
@@ -17,10 +19,20 @@ pub struct Scratch {
 impl Scratch {
     /// A fresh directory under the system's temporary directory (`TMPDIR`).
     pub fn new() -> Scratch {
+        Scratch::below(&std::env::temp_dir())
+    }
+
+    /// A fresh directory in memory where there is one: for what would wait for a disk a thousand times without need of it.
+    pub fn in_memory() -> Scratch {
+        let memory = Path::new(MEMORY);
+        if memory.is_dir() { Scratch::below(memory) } else { Scratch::new() }
+    }
+
+    fn below(parent: &Path) -> Scratch {
         static SWEEP: Once = Once::new();
         SWEEP.call_once(sweep);
         let prefix = format!("{PREFIX}{}-", std::process::id());
-        let dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(parent).expect("a temporary directory");
         // Other users are among those who judge: they must be able to reach what is mounted inside.
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))
             .expect("chmod of our own directory");
@@ -62,10 +74,8 @@ impl Drop for Scratch {
 
 /// Removes what runs that no longer exist left behind: their nodes, mounts and directories.
 pub fn sweep() {
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    let entries = [std::env::temp_dir(), MEMORY.into()].into_iter().filter_map(|parent| std::fs::read_dir(parent).ok());
+    for entry in entries.flatten().flatten() {
         if owner_of(&entry.file_name().to_string_lossy()).is_some_and(is_gone) {
             sweep_one(&entry.path());
         }

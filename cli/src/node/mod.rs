@@ -28,6 +28,7 @@ pub(crate) mod volumes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -57,9 +58,16 @@ pub(crate) fn run(
     on_ready: impl FnOnce(&Node) -> Outcome<()>,
 ) -> Outcome<()> {
     harden::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(RUNTIME_WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()?;
+    // Before the first file is written.
+    outlive_file_size_limit(&runtime);
     let (end, ended) = watch::channel(false);
     let node = Arc::new(open::open(settings, passphrase, end)?);
-    let served = serve(&node, settings, ended, on_ready);
+    let served = serve(&node, settings, runtime, ended, on_ready);
     let closed = node.close();
     // With its last owner the store closes; only then may the socket go, which others take for the end.
     drop(node);
@@ -68,17 +76,22 @@ pub(crate) fn run(
     served.and(closed)
 }
 
+/// A write beyond the limit of a file's size ends a process, unless it listens: then only the write fails, with `EFBIG`.
+fn outlive_file_size_limit(runtime: &Runtime) {
+    let _inside = runtime.enter();
+    // From the first registration on the signal does nothing by itself, whether or not anybody waits for it.
+    if let Err(error) = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())) {
+        tracing::warn!("a limit on the size of files would end this node: {error}");
+    }
+}
+
 fn serve(
     node: &Arc<Node>,
     settings: &Settings,
+    runtime: Runtime,
     ended: watch::Receiver<bool>,
     on_ready: impl FnOnce(&Node) -> Outcome<()>,
 ) -> Outcome<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_WORKERS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .enable_all()
-        .build()?;
     let socket = DataDir::at(&settings.data_dir).socket();
     let server = runtime.block_on(listen(node.clone(), &socket, ended.clone()))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "the node answers");

@@ -55,8 +55,7 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
     let keys = open_keys(&data_dir, passphrase)?;
     // A list that a newer release wrote is refused before the store is touched; it is read again once the store is ours.
     drop(VolumeNames::open(&data_dir.volumes_file(), &keys.master)?);
-    let options = DiskOptions { quota_bytes: settings.quota, ..DiskOptions::default() };
-    let store = DiskStore::open(data_dir.store(), options)?;
+    let store = DiskStore::open(data_dir.store(), store_options(settings.quota))?;
     let names = VolumeNames::open(&data_dir.volumes_file(), &keys.master)?;
     Ok(Node {
         data_dir,
@@ -70,6 +69,17 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
         end,
         busy: Arc::default(),
     })
+}
+
+/// No file of the store may outgrow what the system lets this process write into one.
+fn store_options(quota_bytes: Option<u64>) -> DiskOptions {
+    let options = DiskOptions { quota_bytes, ..DiskOptions::default() };
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.unwrap_or(u64::MAX);
+    DiskOptions {
+        segment_bytes: options.segment_bytes.min(limit),
+        reserve_bytes: options.reserve_bytes.min(limit),
+        ..options
+    }
 }
 
 /// The key of the file, or a new one on the first use. A store without its key is not a first use.

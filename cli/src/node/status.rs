@@ -8,6 +8,9 @@ use crate::control::routes::{Status, StoreActivity, StoreStatus, VolumeActivity,
 use crate::errors::Outcome;
 use crate::text::Name;
 
+/// With less free than this a volume takes no new data.
+const ROOM_BYTES_MIN: u64 = 1 << 20;
+
 impl Node {
     /// Everything that `cairn status` shows.
     pub(crate) fn status(&self) -> Outcome<Status> {
@@ -45,15 +48,17 @@ impl Node {
 
     fn store_status(&self) -> StoreStatus {
         let (stats, health) = (self.store.stats(), self.store.health());
-        let reasons = reasons(&health);
-        let state = match (&health.read_only, health.damaged_blocks, health.is_reserve_whole) {
+        let disk = rustix::fs::statvfs(self.data_dir.store());
+        let disk_free_bytes = disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        let has_room = health.is_reserve_whole && disk_free_bytes >= ROOM_BYTES_MIN;
+        let reasons = reasons(&health, has_room);
+        let state = match (&health.read_only, health.damaged_blocks, has_room) {
             (Some(_), ..) => "read-only",
             (None, 1.., _) => "damaged",
             (None, 0, false) => "full",
             (None, 0, true) if health.failed_syncs > 0 => "failing",
             (None, 0, true) => "healthy",
         };
-        let disk = rustix::fs::statvfs(self.data_dir.store());
         StoreStatus {
             state: state.to_owned(),
             reasons,
@@ -67,7 +72,7 @@ impl Node {
                 blocks_read: stats.blocks_read,
                 block_bytes_read: stats.bytes_read,
             },
-            disk_free_bytes: disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            disk_free_bytes,
             quota_bytes: self.quota,
         }
     }
@@ -91,7 +96,7 @@ fn activity(of: &Activity) -> VolumeActivity {
 }
 
 /// Why a store is not healthy, in words.
-fn reasons(health: &Health) -> Vec<String> {
+fn reasons(health: &Health, has_room: bool) -> Vec<String> {
     let mut reasons = Vec::new();
     if let Some(reason) = &health.read_only {
         reasons.push(format!("the store takes no writes: {reason}"));
@@ -99,7 +104,7 @@ fn reasons(health: &Health) -> Vec<String> {
     if health.damaged_blocks > 0 {
         reasons.push(format!("{} blocks are damaged: `cairn check --data` names the files", health.damaged_blocks));
     }
-    if !health.is_reserve_whole {
+    if !has_room {
         reasons.push("the disk is full: only deleting works, then `cairn gc`".to_owned());
     }
     if health.failed_syncs > 0 {

@@ -12,6 +12,7 @@
 //!   was asked, [`fault`] how it is made to fail.
 //! - [`prove`] runs a [`prove::Work`] and judges it at every cut: [`store_work`] on a store, [`volume_work`] on volumes in one,
 //!   [`short_sequences`] lists every short sequence of operations for the latter.
+//! - [`injection`] makes system calls fail by strace, [`limits`] makes worlds that are too small.
 //! - [`facts`] and [`sketch`] are the oracles: what a store, and what a volume, may be found as.
 
 pub mod bench;
@@ -19,6 +20,8 @@ pub mod cuts;
 pub mod disk;
 pub mod facts;
 pub mod fault;
+pub mod injection;
+pub mod limits;
 pub mod prove;
 pub mod replay;
 pub mod short_sequences;

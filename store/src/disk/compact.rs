@@ -15,6 +15,7 @@ use cairn_block::{Block, BlockId};
 use super::catalog::{Change, HeadKey};
 use super::collect::Live;
 use super::inner::{Inner, Place};
+use super::quarantine::Why;
 use super::record::{DeadEntry, Header, Location, Subject, place_from};
 use super::scan::{Found, Scan};
 use super::segment::SEGMENT_HEADER_BYTES;
@@ -93,7 +94,7 @@ impl Inner {
 
     /// Copies what is alive in a segment to the end of the log. Says how many bytes; `None` if the segment must stay.
     fn compact(&self, number: u32, blocks_expected: u64) -> Result<Option<u64>, StoreError> {
-        if self.quarantine.blocks().iter().any(|(_, at)| at.segment == number) {
+        if self.quarantine.blocks().iter().any(|(_, at, _)| at.segment == number) {
             return Ok(None);
         }
         let Some(segment) = self.log.segments.get(number) else { return Ok(None) };
@@ -103,11 +104,12 @@ impl Inner {
         let (mut blocks, mut bytes) = (0, 0);
         let mut pace = Pace::new();
         while let Some(found) = scan.next() {
-            let Found::Record { header, payload, is_sound } = found else { continue };
+            let Found::Record { header, payload, is_intact, .. } = found else { continue };
             let Some(subject) = self.subject_now(&header, payload)? else { continue };
-            if !is_sound {
+            if !is_intact {
                 if header.subject.is_block() {
-                    self.quarantine(&header.id, header.location());
+                    let why = if scan.has_read_errors() { Why::Unread } else { Why::Wrong };
+                    self.quarantine(&header.id, header.location(), why);
                 }
                 return Ok(None);
             }

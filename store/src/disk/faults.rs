@@ -16,6 +16,8 @@ pub(crate) struct Faults {
     pub(crate) room: AtomicU64,
     /// The n-th read from now fails.
     pub(crate) read_in: AtomicU64,
+    /// Every read fails.
+    pub(crate) no_read: AtomicBool,
 }
 
 impl Default for Faults {
@@ -25,6 +27,7 @@ impl Default for Faults {
             no_sync: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             read_in: AtomicU64::new(0),
+            no_read: AtomicBool::new(false),
         }
     }
 }
@@ -50,7 +53,8 @@ impl Faults {
     }
 
     pub(crate) fn read(&self) -> io::Result<()> {
-        if counts_down(&self.read_in) { Err(Errno::IO.into()) } else { Ok(()) }
+        let fails = self.no_read.load(Ordering::SeqCst) || counts_down(&self.read_in);
+        if fails { Err(Errno::IO.into()) } else { Ok(()) }
     }
 }
 

@@ -10,7 +10,7 @@
 //! | `heads` | volume, device, seq (big-endian) | location, id |
 //! | `deltas` | volume, seq (big-endian) | location, id |
 //! | `hints` | dedup key | sealed value, opaque; lossy |
-//! | `state` | `checkpoint`; `t` + volume; `q` + block id | position and totals; trimmed up to, location; location |
+//! | `state` | `checkpoint`; `unread`; `t` + volume; `q` + block id | position and totals; position; trimmed up to, location; location |
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use crate::sync::{Mutex, RwLock, RwLockReadGuard};
 use crate::{HINT_BYTES_MAX, StoreError};
 
 const CHECKPOINT: &[u8] = b"checkpoint";
+const UNREAD: &[u8] = b"unread";
 const CHECKPOINT_BYTES: usize = 49;
 const CHECKPOINT_VERSION: u8 = 1;
 
@@ -209,6 +210,26 @@ impl Index {
         match at {
             Some(at) => batch.put_cf(db.family(Family::State)?, key, at.to_bytes()),
             None => batch.delete_cf(db.family(Family::State)?, key),
+        }
+        db.write(batch)
+    }
+
+    /// From where on the log was not read whole when it was last read into this.
+    pub(crate) fn unread(&self) -> Result<Option<Position>> {
+        let db = self.db("read")?;
+        let value = db.get_pinned_cf(db.family(Family::State)?, UNREAD).map_err(failed("read"))?;
+        let place = |bytes: &[u8]| Position { segment: u32_at(bytes, 0), offset: u32_at(bytes, 4) };
+        Ok(value.filter(|bytes| bytes.len() == 8).map(|bytes| place(&bytes)))
+    }
+
+    /// Remembers that place, or that all was read.
+    pub(crate) fn set_unread(&self, from: Option<Position>) -> Result<()> {
+        let db = self.db("write")?;
+        let mut batch = WriteBatch::default();
+        let state = db.family(Family::State)?;
+        match from {
+            Some(at) => batch.put_cf(state, UNREAD, [at.segment.to_le_bytes(), at.offset.to_le_bytes()].concat()),
+            None => batch.delete_cf(state, UNREAD),
         }
         db.write(batch)
     }

@@ -15,7 +15,7 @@ use super::catalog::{Catalog, Position, Recent};
 use super::index::Index;
 use super::marks::Marks;
 use super::options::DiskOptions;
-use super::quarantine::{Quarantine, place};
+use super::quarantine::{Quarantine, Why, place};
 use super::record::Location;
 use super::recovery::{OpenReport, Opened};
 use super::replay::{BATCH_CHANGES, Replay, Tail};
@@ -67,6 +67,14 @@ pub(crate) struct Inner {
     pub(crate) reads: (AtomicU64, AtomicU64),
     /// Released last.
     _lock: File,
+}
+
+/// What lies at a place.
+#[derive(Debug)]
+pub(crate) enum Lies {
+    /// The block.
+    Block(Block),
+    Otherwise(Why),
 }
 
 /// Where a block was found.
@@ -142,44 +150,53 @@ impl Inner {
                 Some(Place::Memory(block)) => return Ok(Some(block)),
                 Some(Place::At(at)) => at,
             };
-            if self.quarantine.is_damaged(id, &at) {
+            let listed = self.quarantine.why(id, &at);
+            if listed == Some(Why::Wrong) {
                 return Err(damaged(id, &at));
             }
-            if let Some(block) = self.read_at(id, at)? {
-                return Ok(Some(block));
-            }
+            let why = match self.read_at(id, at)? {
+                Lies::Block(block) => {
+                    if listed.is_some() {
+                        self.heal(id);
+                    }
+                    return Ok(Some(block));
+                }
+                Lies::Otherwise(why) => why,
+            };
             // Once more at the same place, in case it was the way and not the disk; then it is damaged.
             if tried.replace(at) == Some(at) {
-                self.quarantine(id, at);
+                self.quarantine(id, at, why);
                 return Err(damaged(id, &at));
             }
         }
         Err(StoreError::Timeout { op: "get", waited: std::time::Duration::ZERO })
     }
 
-    /// The block at a place; `None` if what is there is not it.
-    pub(crate) fn read_at(&self, id: &BlockId, at: Location) -> Result<Option<Block>, StoreError> {
+    /// The block at a place, or why it is not there.
+    pub(crate) fn read_at(&self, id: &BlockId, at: Location) -> Result<Lies, StoreError> {
         let bytes = match self.log.segments.read(&self.log.device, at) {
             Ok(Some(bytes)) if bytes.len() == at.len as usize => bytes,
-            Ok(_) => return Ok(None),
+            Ok(_) => return Ok(Lies::Otherwise(Why::Wrong)),
             Err(error @ StoreError::TooManyFiles { .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(%id, %error, "a block cannot be read");
-                return Ok(None);
+                return Ok(Lies::Otherwise(Why::Unread));
             }
         };
-        let Ok(bytes) = UnverifiedBlock::new(Bytes::from(bytes)) else { return Ok(None) };
-        Ok(bytes.verify(id).ok())
+        let block = UnverifiedBlock::new(Bytes::from(bytes)).ok().and_then(|bytes| bytes.verify(id).ok());
+        Ok(block.map_or(Lies::Otherwise(Why::Wrong), Lies::Block))
     }
 
     /// Remembers that a block is damaged, if it still lies there.
-    pub(crate) fn quarantine(&self, id: &BlockId, at: Location) {
+    pub(crate) fn quarantine(&self, id: &BlockId, at: Location, why: Why) {
         if !matches!(self.find_once(id), Ok(Some(Place::At(now))) if now == at) {
             return;
         }
-        if self.quarantine.add(id, at) {
-            tracing::error!(%id, place = %place(&at), "a block is damaged");
-            if let Err(error) = self.index.set_quarantined(id, Some(at)) {
+        if self.quarantine.add(id, at, why) {
+            tracing::error!(%id, place = %place(&at), ?why, "a block is damaged");
+            if why == Why::Wrong
+                && let Err(error) = self.index.set_quarantined(id, Some(at))
+            {
                 tracing::warn!(%error, "the damage is not remembered beyond this process");
             }
         }
@@ -292,18 +309,20 @@ impl Inner {
         self.appender.paused(|| {
             let _nobody_asks = self.rebuilding.write();
             self.index.reset()?;
-            for (id, at) in self.quarantine.blocks() {
-                self.index.set_quarantined(&id, Some(at))?;
+            for (id, at, _) in self.quarantine.blocks().iter().filter(|(_, _, why)| *why == Why::Wrong) {
+                self.index.set_quarantined(id, Some(*at))?;
             }
             let catalog = Catalog::default();
             let (log, index, quarantine) = (&*self.log, &self.index, &self.quarantine);
             let mut replay = Replay { log, index, quarantine, catalog };
-            replay.run(Position::default(), Tail::Durable)?;
+            let replayed = replay.run(Position::default(), Tail::Durable)?;
+            let unread = replayed.unread;
             let mut catalog = self.catalog.write();
             let settled = catalog.settled + 1;
             *catalog = replay.catalog;
             catalog.settled = settled;
             drop(catalog);
+            self.index.set_unread(unread)?;
             self.index.flush()
         })
     }

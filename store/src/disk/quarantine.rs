@@ -2,6 +2,9 @@
 //!
 //! A block is damaged *at a place*: once it lies somewhere else it is sound again, whoever put it there, and nothing
 //! has to be undone. The list is kept in the index and found again by a rebuild.
+//!
+//! A block that the disk would not give is another matter: the next time it may. It is listed too, so that a put repairs
+//! it and its owner learns of it, but not beyond this process, and every get tries again.
 
 use std::collections::HashMap;
 
@@ -18,10 +21,19 @@ const QUARANTINED_MAX: usize = 1 << 16;
 /// Holes remembered, for the report.
 const HOLES_MAX: usize = 1 << 10;
 
+/// Why a block is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its bytes are wrong.
+    Wrong,
+    /// The disk did not give them.
+    Unread,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Quarantine {
-    blocks: RwLock<HashMap<BlockId, Location>>,
+    blocks: RwLock<HashMap<BlockId, (Location, Why)>>,
     /// Bytes of the log that are no record: segment, from, to.
     holes: RwLock<Vec<(u32, u64, u64)>>,
     /// How many blocks, so that the usual zero costs no lock.
@@ -30,16 +42,24 @@ pub(crate) struct Quarantine {
 
 impl Quarantine {
     pub(crate) fn is_damaged(&self, id: &BlockId, at: &Location) -> bool {
-        self.count.load(Ordering::Acquire) > 0 && self.blocks.read().get(id) == Some(at)
+        self.why(id, at).is_some()
+    }
+
+    /// Why a block is listed at this place, if it is.
+    pub(crate) fn why(&self, id: &BlockId, at: &Location) -> Option<Why> {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.blocks.read().get(id).filter(|(listed, _)| listed == at).map(|(_, why)| *why)
     }
 
     /// Says whether it is remembered from now on, and was not before.
-    pub(crate) fn add(&self, id: &BlockId, at: Location) -> bool {
+    pub(crate) fn add(&self, id: &BlockId, at: Location, why: Why) -> bool {
         let mut blocks = self.blocks.write();
         if blocks.len() >= QUARANTINED_MAX && !blocks.contains_key(id) {
             return false;
         }
-        let is_news = blocks.insert(*id, at) != Some(at);
+        let is_news = blocks.insert(*id, (at, why)) != Some((at, why));
         self.count.store(blocks.len(), Ordering::Release);
         is_news
     }
@@ -55,8 +75,8 @@ impl Quarantine {
         was_there
     }
 
-    pub(crate) fn blocks(&self) -> Vec<(BlockId, Location)> {
-        self.blocks.read().iter().map(|(id, at)| (*id, *at)).collect()
+    pub(crate) fn blocks(&self) -> Vec<(BlockId, Location, Why)> {
+        self.blocks.read().iter().map(|(id, (at, why))| (*id, *at, *why)).collect()
     }
 
     pub(crate) fn add_hole(&self, segment: u32, from: u64, to: u64) {
@@ -77,7 +97,7 @@ impl Quarantine {
 
     pub(crate) fn report(&self) -> Vec<Damage> {
         let blocks = self.blocks();
-        let blocks = blocks.iter().map(|(id, at)| Damage { id: Some(*id), place: place(at) });
+        let blocks = blocks.iter().map(|(id, at, _)| Damage { id: Some(*id), place: place(at) });
         let holes = self.holes.read();
         let holes = holes.iter().map(|(segment, from, _)| Damage {
             id: None,

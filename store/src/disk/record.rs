@@ -240,10 +240,10 @@ impl Header {
         u64::from(self.offset) + self.record_bytes()
     }
 
-    /// Whether `rest`, all that follows the header, ends in this header's trailer.
+    /// Whether `rest`, all that follows the header, begins with a payload and this header's trailer, padding included.
     pub(crate) fn is_closed_by(&self, rest: &[u8], crc: u32) -> bool {
-        let at = self.len as usize;
-        rest.len() >= at + TRAILER_BYTES && u32_at(rest, at) == self.len && u32_at(rest, at + 4) == crc
+        let trailer = Trailer::new(self, crc);
+        rest.get(self.len as usize..).is_some_and(|end| end.starts_with(trailer.bytes()))
     }
 }
 

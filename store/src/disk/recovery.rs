@@ -21,7 +21,7 @@ use super::index::Index;
 use super::layout::{Layout, check_version, create_dir};
 use super::options::DiskOptions;
 use super::plain;
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, Why};
 use super::record::{Header, PAYLOAD_BYTES_MAX, RECORD_BYTES_MIN, StoreId, Subject};
 use super::replay::{Replay, Replayed, Tail};
 use super::reserve::Reserve;
@@ -29,6 +29,9 @@ use super::segment::{SEGMENT_BYTES_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, num
 use super::segments::{Segment, Segments};
 use super::writer::{Active, Log, Writer, encode};
 use crate::{ReadOnlyReason, StoreError};
+
+/// The index writes its manifest anew when it is opened, beside the old one.
+const INDEX_OPEN_BYTES: u64 = 8 << 20;
 
 /// What opening found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -217,15 +220,22 @@ fn recover(
         let mut catalog = Catalog::default();
         index.load(&mut catalog)?;
         for (id, at) in index.quarantined()? {
-            quarantine.add(&id, at);
+            quarantine.add(&id, at, Why::Wrong);
         }
-        let from = index.checkpoint().upto;
+        let (upto, unread) = (index.checkpoint().upto, index.unread()?);
+        // What an earlier open could not read it may read now. Going over the log twice changes nothing.
+        let from = unread.map_or(upto, |unread| unread.min(upto));
         let mut replay = Replay { log, index: &index, quarantine, catalog };
         let replayed = replay.run(from, Tail::Torn)?;
+        if replayed.unread != unread {
+            index.set_unread(replayed.unread)?;
+        }
         let catalog = replay.catalog;
         Ok((index, catalog, replayed))
     };
     let (dir, cache) = (layout.index(), options.index_cache_bytes);
+    // Opening makes files, and a full disk is no reason not to.
+    log.reserve.make_room(INDEX_OPEN_BYTES);
     match Index::open(&dir, log.store, cache).and_then(attempt) {
         Err(error @ StoreError::Index { .. }) => {
             if log.segments.count() > 0 {
@@ -233,7 +243,7 @@ fn recover(
                 report.index_rebuilt = true;
             }
             // Blocks of an index that failed half-way were quarantined by its word alone.
-            quarantine.blocks().iter().for_each(|(id, _)| {
+            quarantine.blocks().iter().for_each(|(id, ..)| {
                 quarantine.remove(id);
             });
             log.reserve.make_room(options.index_headroom_bytes());
@@ -255,10 +265,10 @@ fn go_on(log: &Log, index: &Index, replayed: &Replayed, report: &mut OpenReport)
     }
     // A number that the index has seen is not used again, even if its file is lost.
     let before = last.map_or(0, |(number, _)| number);
-    let number = log.segments.free_number(before.max(upto.segment) + 1)?;
+    let mut next = before.max(upto.segment) + 1;
     let len = last.map_or(0, |(_, len)| len);
-    let create = || log.segments.create(&log.device, log.store, number, replayed.seq + 1, (before, len));
-    let (file, path) = match create() {
+    let mut create = || log.segments.create_next(&log.device, log.store, &mut next, replayed.seq + 1, (before, len));
+    let (number, file, path) = match create() {
         Err(error) if error.is_full() && log.reserve.cut(0) => create()?,
         result => result?,
     };

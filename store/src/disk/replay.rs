@@ -1,10 +1,12 @@
 //! Reading the log into the index: from its checkpoint after a crash, from the beginning for a rebuild.
 
+use std::fs::File;
+
 use cairn_block::BlockId;
 
 use super::catalog::{Catalog, Change, HeadAt, HeadKey, Position, Queued, Recent, change_of};
 use super::index::Index;
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, Why};
 use super::record::{Header, Location};
 use super::scan::{Found, Scan};
 use super::segment::SEGMENT_HEADER_BYTES;
@@ -36,6 +38,8 @@ pub(crate) struct Replayed {
     pub(crate) torn: Vec<(u64, u64)>,
     /// In the last segment, something could not be read.
     pub(crate) has_read_errors: bool,
+    /// From here on something could not be read, in whichever segment.
+    pub(crate) unread: Option<Position>,
 }
 
 /// Where changes go.
@@ -74,9 +78,14 @@ impl Replay<'_> {
         let log = self.log;
         let mut scan = Scan::new(&log.device, &file, &log.store, number, start, len);
         let (mut bad, mut durable) = (Vec::new(), start);
+        // Whether a record was durable: later ones say so. Looked for only where it matters.
+        let is_witnessed = |header: &Header, durable: u64| {
+            let from = u64::from(header.offset);
+            tail == Tail::Durable || from < durable || from < durable_by(log, &file, number, header.end(), len)
+        };
         while let Some(found) = scan.next() {
             match found {
-                Found::Record { header, payload, is_sound: true } => {
+                Found::Record { header, payload, is_sound: true, .. } => {
                     replayed.records += 1;
                     replayed.bytes += header.record_bytes();
                     replayed.seq = replayed.seq.max(header.seq);
@@ -84,17 +93,27 @@ impl Replay<'_> {
                     durable = durable.max(header.durable.into());
                     self.sound(&header, payload)?;
                 }
+                Found::Record { header, payload, is_intact: true, .. } if is_witnessed(&header, durable) => {
+                    // Damage, but not of what was kept.
+                    replayed.seq = replayed.seq.max(header.seq);
+                    self.quarantine.add_hole(number, header.offset.into(), header.end());
+                    self.sound(&header, payload)?;
+                }
                 Found::Record { header, .. } => bad.push(Bad::Record(header)),
                 Found::Hole { from, to } => bad.push(Bad::Hole { segment: number, from, to }),
             }
         }
         replayed.has_read_errors = scan.has_read_errors();
+        if replayed.has_read_errors {
+            replayed.unread.get_or_insert(Position { segment: number, offset: start as u32 });
+        }
+        let why = if replayed.has_read_errors { Why::Unread } else { Why::Wrong };
         for bad in bad {
             let (from, to) = bad.range();
             if tail == Tail::Torn && from >= durable && !replayed.has_read_errors {
                 replayed.torn.push((from, to));
             } else {
-                self.damaged(bad)?;
+                self.damaged(bad, why)?;
             }
         }
         Ok(())
@@ -109,7 +128,7 @@ impl Replay<'_> {
     }
 
     /// A block whose payload is bad is remembered under its id, unless a sound copy is known.
-    fn damaged(&mut self, damage: Bad) -> Result<(), StoreError> {
+    fn damaged(&mut self, damage: Bad, why: Why) -> Result<(), StoreError> {
         match damage {
             Bad::Hole { segment, from, to } => self.quarantine.add_hole(segment, from, to),
             Bad::Record(header) if header.subject.is_block() => {
@@ -117,8 +136,10 @@ impl Replay<'_> {
                     return Ok(());
                 }
                 let (id, at) = (header.id, header.location());
-                self.quarantine.add(&id, at);
-                self.index.set_quarantined(&id, Some(at))?;
+                self.quarantine.add(&id, at, why);
+                if why == Why::Wrong {
+                    self.index.set_quarantined(&id, Some(at))?;
+                }
                 self.apply(&header, Change::Block { id, at, is_new: true })?;
             }
             Bad::Record(header) => {
@@ -153,6 +174,18 @@ impl Replay<'_> {
     fn head(&self, key: &HeadKey) -> Option<HeadAt> {
         self.catalog.heads.get(key).copied()
     }
+}
+
+/// How far the sound records from an offset on say that their segment was durable.
+fn durable_by(log: &Log, file: &File, number: u32, from: u64, len: u64) -> u64 {
+    let mut scan = Scan::new(&log.device, file, &log.store, number, from, len);
+    let mut durable = 0;
+    while let Some(found) = scan.next() {
+        if let Found::Record { header, is_sound: true, .. } = found {
+            durable = durable.max(header.durable.into());
+        }
+    }
+    durable
 }
 
 /// Bytes that are no sound record.

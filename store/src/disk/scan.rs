@@ -27,7 +27,9 @@ pub(crate) enum Found<'a> {
     Record {
         header: Header,
         payload: &'a [u8],
-        /// Whether its payload and its end hold as well.
+        /// Whether its payload is the one that its id names.
+        is_intact: bool,
+        /// Whether its end holds as well.
         is_sound: bool,
     },
     /// Bytes that are no record, up to the next record or the end.
@@ -85,8 +87,9 @@ impl<'a> Scan<'a> {
         self.at = header.end();
         let rest = &self.window[start + header_bytes(header.subject.key_len())..];
         let payload = rest.get(..header.len as usize).unwrap_or_default();
-        let is_sound = header.is_closed_by(rest, crc) && BlockId::of(payload) == header.id;
-        Found::Record { header, payload, is_sound }
+        let is_intact = BlockId::of(payload) == header.id;
+        let is_sound = is_intact && header.is_closed_by(rest, crc);
+        Found::Record { header, payload, is_intact, is_sound }
     }
 
     /// A header at `at` whose whole record lies before the end; the window then holds all of it.

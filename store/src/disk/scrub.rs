@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use cairn_block::{Block, BlockId, VolumeId};
 
 use super::catalog::Change;
-use super::inner::{Inner, Place};
-use super::quarantine::place;
+use super::inner::{Inner, Lies, Place};
+use super::quarantine::{Why, place};
 use super::record::{Header, Location, Subject, header_bytes};
 use super::scan::{Found, Scan};
-use super::segment::SEGMENT_HEADER_BYTES;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::store::DiskStore;
 use super::writer::{Class, Record};
 use crate::{Damage, Progress, ScrubReport, Scrubber, StoreError};
@@ -24,12 +24,15 @@ impl Scrubber for DiskStore {
             inner: &self.inner,
             blocks_total: self.inner.index.checkpoint().blocks,
             seen: BTreeMap::new(),
+            open_ended: Vec::new(),
             report: ScrubReport::default(),
         };
         for (number, len) in self.inner.log.segments.list() {
-            scrub.segment(number, len, progress)?;
+            scrub.segment_header(number)?;
+            scrub.stretch(number, SEGMENT_HEADER_BYTES, len, progress)?;
         }
         scrub.index(progress)?;
+        scrub.close_open_ended()?;
         Ok(scrub.report)
     }
 }
@@ -39,20 +42,40 @@ struct Scrub<'a> {
     blocks_total: u64,
     /// Blocks of the index that were found, sound or damaged, by segment.
     seen: BTreeMap<u32, u64>,
+    /// Blocks that are right, in records whose end is not.
+    open_ended: Vec<(BlockId, Location)>,
     report: ScrubReport,
 }
 
 impl Scrub<'_> {
+    /// A segment whose header is lost is still read, by its name; but nothing else says what it ends before it.
+    fn segment_header(&mut self, number: u32) -> Result<(), StoreError> {
+        let Some(file) = self.inner.log.segments.file(number)? else { return Ok(()) };
+        let bytes = self.inner.log.device.read(&file, 0, SEGMENT_HEADER_BYTES as usize).unwrap_or_default();
+        let header = SegmentHeader::decode(&bytes);
+        if header.is_none_or(|header| header.number != number || header.store != self.inner.log.store) {
+            self.hole(number, 0, SEGMENT_HEADER_BYTES);
+        }
+        Ok(())
+    }
+
     /// From the log to the index.
-    fn segment(&mut self, number: u32, len: u64, progress: &mut dyn FnMut(Progress)) -> Result<(), StoreError> {
+    fn stretch(
+        &mut self,
+        number: u32,
+        from: u64,
+        to: u64,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), StoreError> {
         // A collection may have removed it meanwhile.
         let Some(file) = self.inner.log.segments.file(number)? else { return Ok(()) };
         let log = &*self.inner.log;
-        let mut scan = Scan::new(&log.device, &file, &log.store, number, SEGMENT_HEADER_BYTES, len);
+        let mut scan = Scan::new(&log.device, &file, &log.store, number, from, to);
         while let Some(found) = scan.next() {
             match found {
-                Found::Record { header, is_sound, .. } if header.subject.is_block() => {
-                    self.block(&header, is_sound)?;
+                Found::Record { header, is_intact, is_sound, .. } if header.subject.is_block() => {
+                    let why = if scan.has_read_errors() { Why::Unread } else { Why::Wrong };
+                    self.block(&header, if is_intact { Ok(is_sound) } else { Err(why) })?;
                 }
                 Found::Record { is_sound: true, .. } => {}
                 Found::Record { header, .. } => self.hole(number, header.offset.into(), header.end()),
@@ -63,21 +86,36 @@ impl Scrub<'_> {
         Ok(())
     }
 
-    fn block(&mut self, header: &Header, is_sound: bool) -> Result<(), StoreError> {
+    /// A block's record: whether its end holds too, or why its payload doesn't.
+    fn block(&mut self, header: &Header, state: Result<bool, Why>) -> Result<(), StoreError> {
         let (id, at) = (header.id, header.location());
         if !matches!(self.inner.find(&id)?, Some(Place::At(now)) if now == at) {
             return Ok(());
         }
         *self.seen.entry(at.segment).or_default() += 1;
-        self.count(&id, at, is_sound);
+        self.count(&id, at, state.err());
+        if state == Ok(false) {
+            self.hole(header.segment, header.offset.into(), header.end());
+            self.open_ended.push((id, at));
+        }
         Ok(())
     }
 
-    fn count(&mut self, id: &BlockId, at: Location, is_sound: bool) {
+    /// A block whose record has a bad end is right, and gets a record that says so.
+    fn close_open_ended(&mut self) -> Result<(), StoreError> {
+        for (id, at) in std::mem::take(&mut self.open_ended) {
+            if let Lies::Block(block) = self.inner.read_at(&id, at)? {
+                self.inner.rewrite(&block, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, id: &BlockId, at: Location, wrong: Option<Why>) {
         self.report.blocks += 1;
         self.report.bytes += u64::from(at.len);
-        if !is_sound {
-            self.inner.quarantine(id, at);
+        if let Some(why) = wrong {
+            self.inner.quarantine(id, at, why);
             self.report.damaged.push(Damage { id: Some(*id), place: place(&at) });
         } else if self.inner.quarantine.is_damaged(id, &at) {
             // It reads well after all.
@@ -120,9 +158,16 @@ impl Scrub<'_> {
 
     /// A block that only the index knows of: its record's header is gone. If it is sound itself it gets a new record.
     fn headless(&mut self, id: &BlockId, at: Location) -> Result<(), StoreError> {
-        let block = self.inner.read_at(id, at)?;
-        self.count(id, at, block.is_some());
-        block.map_or(Ok(()), |block| self.inner.rewrite(&block, at))
+        match self.inner.read_at(id, at)? {
+            Lies::Block(block) => {
+                self.count(id, at, None);
+                self.inner.rewrite(&block, at)
+            }
+            Lies::Otherwise(why) => {
+                self.count(id, at, Some(why));
+                Ok(())
+            }
+        }
     }
 
     fn each_block(&self, visit: &mut dyn FnMut(BlockId, Location) -> Result<(), StoreError>) -> Result<(), StoreError> {
@@ -138,6 +183,19 @@ impl Scrub<'_> {
     fn progress(&self) -> Progress {
         Progress { blocks_done: self.report.blocks, blocks_total: self.blocks_total, bytes_done: self.report.bytes }
     }
+}
+
+/// Looks at one stretch of a segment, or at its header, and mends nothing.
+#[cfg(test)]
+pub(crate) fn look_at(inner: &Inner, number: u32, from: u64, to: u64) -> Result<ScrubReport, StoreError> {
+    let (seen, open_ended) = (BTreeMap::new(), Vec::new());
+    let mut scrub = Scrub { inner, blocks_total: 0, seen, open_ended, report: ScrubReport::default() };
+    if from == 0 {
+        scrub.segment_header(number)?;
+    } else {
+        scrub.stretch(number, from, to, &mut |_| {})?;
+    }
+    Ok(scrub.report)
 }
 
 impl Inner {

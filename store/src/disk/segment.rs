@@ -62,7 +62,7 @@ impl SegmentHeader {
         if bytes.len() < SEGMENT_HEADER_BYTES as usize || bytes[..8] != MAGIC {
             return None;
         }
-        if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
+        if crc32c::crc32c(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) || u32_at(bytes, CRC_AT + 4) != 0 {
             return None;
         }
         Some(Self {
@@ -127,7 +127,7 @@ mod tests {
     fn a_header_reads_back_and_every_flipped_bit_is_noticed() {
         let bytes = header().encode();
         assert_eq!(SegmentHeader::decode(&bytes), Some(header()));
-        for bit in 0..(CRC_AT + 4) * 8 {
+        for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(SegmentHeader::decode(&flipped), None, "bit {bit}");

@@ -69,17 +69,32 @@ impl Segments {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// The first number from `from` on under whose name nothing lies: neither a segment, nor something that was put in
-    /// its way.
-    pub(crate) fn free_number(&self, from: u32) -> Result<u32, StoreError> {
-        let is_free = |number: &u32| self.dir.join(segment::file_name(*number)).symlink_metadata().is_err();
-        let path = || self.dir.join(segment::file_name(SEGMENT_NUMBER_MAX));
-        let none = || StoreError::io("create", path(), std::io::ErrorKind::AlreadyExists.into());
-        (from..=SEGMENT_NUMBER_MAX).find(is_free).ok_or_else(none)
+    /// Creates the segment of the number `next`, which is not tried again, or of the first after it that is free: a file
+    /// that belongs elsewhere may have the name. Says which it was.
+    pub(crate) fn create_next(
+        &self,
+        device: &Device,
+        store: StoreId,
+        next: &mut u32,
+        first_seq: u64,
+        previous: (u32, u64),
+    ) -> Result<(u32, Arc<File>, PathBuf), StoreError> {
+        loop {
+            let number = *next;
+            if number > SEGMENT_NUMBER_MAX {
+                let path = self.dir.join(segment::file_name(number));
+                return Err(StoreError::io("create", path, std::io::ErrorKind::AlreadyExists.into()));
+            }
+            *next += 1;
+            match self.create(device, store, number, first_seq, previous) {
+                Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {}
+                result => return result.map(|(file, path)| (number, file, path)),
+            }
+        }
     }
 
     /// Creates a segment and keeps its file open.
-    pub(crate) fn create(
+    fn create(
         &self,
         device: &Device,
         store: StoreId,

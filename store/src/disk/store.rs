@@ -110,11 +110,10 @@ impl DiskStore {
 
     /// How it is.
     pub fn health(&self) -> Health {
-        let reserve = &self.inner.log.reserve;
         Health {
             read_only: self.inner.appender.read_only(),
             damaged_blocks: self.inner.quarantine.count(),
-            is_reserve_whole: reserve.held() >= reserve.wanted(),
+            is_reserve_whole: self.inner.log.reserve.is_whole(),
             failed_syncs: self.inner.appender.failed_syncs(),
         }
     }

@@ -265,8 +265,7 @@ impl Writer {
 
     /// Goes on in a new segment. The old one is durable to its end.
     pub(crate) fn rotate(&mut self, log: &Log) -> Result<(), StoreError> {
-        let (file, path) = self.create_next(log, self.active.written)?;
-        let number = self.next_number - 1;
+        let (number, file, path) = self.create_next(log, self.active.written)?;
         let start = SEGMENT_HEADER_BYTES;
         self.active = Active { number, file, path, written: start, synced: start };
         self.is_broken = false;
@@ -274,14 +273,11 @@ impl Writer {
     }
 
     /// Creates the next segment, which declares the active one void from `previous_len` on.
-    fn create_next(&mut self, log: &Log, previous_len: u64) -> Result<(Arc<File>, PathBuf), StoreError> {
+    fn create_next(&mut self, log: &Log, previous_len: u64) -> Result<(u32, Arc<File>, PathBuf), StoreError> {
         let first_seq = self.seq + 1 - self.unsynced.len() as u64;
         let previous = (self.active.number, previous_len);
-        let mut create = || {
-            let number = log.segments.free_number(self.next_number)?;
-            self.next_number = number + 1;
-            log.segments.create(&log.device, log.store, number, first_seq, previous)
-        };
+        let next = &mut self.next_number;
+        let mut create = || log.segments.create_next(&log.device, log.store, next, first_seq, previous);
         match create() {
             Err(error) if error.is_full() && log.reserve.cut(0) => create(),
             result => result,
@@ -304,8 +300,7 @@ impl Writer {
     }
 
     fn rewrite_unsynced(&mut self, log: &Log) -> Result<Vec<(u64, Location, Position)>, StoreError> {
-        let (file, path) = self.create_next(log, self.active.synced)?;
-        let number = self.next_number - 1;
+        let (number, file, path) = self.create_next(log, self.active.synced)?;
         let mut written = SEGMENT_HEADER_BYTES;
         let mut moved = Vec::with_capacity(self.unsynced.len());
         let mut chunk = Vec::new();

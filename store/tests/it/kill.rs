@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_store::disk::{DiskOptions, DiskStore};
 use cairn_store::testing::{ask, block, volume};
@@ -14,6 +14,8 @@ use cairn_store::{BlockStore, HeadStore};
 
 /// Kills of a quick run. `CAIRN_KILLS` asks for more.
 const KILLS: u64 = 50;
+/// Opening after a kill may take this long, and a second more for each GiB of log behind the last checkpoint.
+const OPEN_MAX: Duration = Duration::from_secs(2);
 const DIR: &str = "CAIRN_KILL_DIR";
 const ROUND: &str = "CAIRN_KILL_ROUND";
 const PER_ROUND: u64 = 1_000_000;
@@ -33,6 +35,7 @@ fn child() {
     let (Ok(dir), Ok(round)) = (std::env::var(DIR), std::env::var(ROUND)) else { return };
     let first = round.parse::<u64>().expect("a number") * PER_ROUND;
     let store = DiskStore::open(dir, options()).expect("open");
+    say("opened\n");
     let store = &store;
     let seq = store.deltas(&volume(1), 0).expect("deltas").last().map_or(0, |(seq, _)| *seq);
     std::thread::scope(|scope| {
@@ -45,10 +48,7 @@ fn child() {
                     }
                     if n % 3 == 0 {
                         store.sync().expect("sync");
-                        // One write: a line is on the pipe whole or not at all.
-                        let line = format!("ack {n}\n");
-                        std::io::stdout().lock().write_all(line.as_bytes()).expect("the parent");
-                        std::io::stdout().flush().expect("the parent");
+                        say(&format!("ack {n}\n"));
                     }
                     if lane == 1 && n % 101 == 0 {
                         store.checkpoint().expect("checkpoint");
@@ -59,8 +59,14 @@ fn child() {
     });
 }
 
-/// Runs the child for a while. Returns what it acknowledged.
-fn run_and_kill(dir: &Path, round: u64, alive: Duration) -> Vec<u64> {
+/// One write: a line is on the pipe whole or not at all.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes()).and_then(|()| out.flush()).expect("the parent");
+}
+
+/// Runs the child for a while. Returns what it acknowledged, and whether it got so far as to have the store open.
+fn run_and_kill(dir: &Path, round: u64, alive: Duration) -> (Vec<u64>, bool) {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
         .args(["kill::child", "--exact", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
@@ -76,10 +82,10 @@ fn run_and_kill(dir: &Path, round: u64, alive: Duration) -> Vec<u64> {
         child.wait().expect("wait")
     });
     // libtest writes its own words before ours, without a line's end.
-    let lines = output.lines().map_while(Result::ok);
-    let acknowledged = lines.filter_map(|line| line.rsplit_once("ack ")?.1.parse().ok()).collect();
+    let lines: Vec<_> = output.lines().map_while(Result::ok).collect();
+    let acknowledged = lines.iter().filter_map(|line| line.rsplit_once("ack ")?.1.parse().ok()).collect();
     killer.join().expect("the killer");
-    acknowledged
+    (acknowledged, lines.iter().any(|line| line.ends_with("opened")))
 }
 
 #[test]
@@ -87,15 +93,21 @@ fn nothing_acknowledged_is_lost_by_kill_minus_nine() {
     let kills = std::env::var("CAIRN_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
     let dir = tempfile::tempdir().expect("a directory");
     let store_dir = dir.path().join("store");
-    let mut acknowledged = Vec::new();
+    let (mut acknowledged, mut while_opening, mut slowest) = (Vec::new(), 0, Duration::ZERO);
     let mut luck = blake3::Hasher::new_derive_key("cairn-store tests/it/kill.rs").finalize_xof();
     for round in 0..kills {
         let mut byte = [0];
         luck.fill(&mut byte);
         // Short lives end while the store is being opened.
-        let new = run_and_kill(&store_dir, round, Duration::from_millis(20 + 2 * u64::from(byte[0])));
+        let (new, was_open) = run_and_kill(&store_dir, round, Duration::from_millis(10 + 2 * u64::from(byte[0])));
         acknowledged.extend(&new);
+        while_opening += u32::from(!was_open);
+        let begun = Instant::now();
         let store = DiskStore::open(&store_dir, options()).expect("reopened");
+        slowest = slowest.max(begun.elapsed());
+        let gib = store.open_report().bytes_replayed as f64 / f64::from(1 << 30);
+        let bar = OPEN_MAX + Duration::from_secs_f64(gib);
+        assert!(begun.elapsed() <= bar, "round {round}: opening took {:?}, the bar is {bar:?}", begun.elapsed());
         for &n in &new {
             let wanted = block(n, bytes(n));
             assert_eq!(store.get(&wanted.id(), ask()).expect("get"), Some(wanted), "round {round}: {n}");
@@ -114,6 +126,9 @@ fn nothing_acknowledged_is_lost_by_kill_minus_nine() {
     for &n in &acknowledged {
         assert!(store.has(&block(n, bytes(n)).id()).expect("has"), "{n}");
     }
-    println!("{kills} kills, {} acknowledgements, none lost", acknowledged.len());
+    println!(
+        "{kills} kills, {while_opening} of them while it opened, {} acknowledgements, none lost; slowest open {slowest:?}",
+        acknowledged.len()
+    );
     assert!(!acknowledged.is_empty());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use cairn_block::Block;
 
-use super::rig::{DiskRig, files, flip, get, options, put_all};
+use super::rig::{DiskRig, copy, directory, flip, get, options, put_all};
 use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{Rig, ask, block, device, volume};
 use crate::{BlockStore, HeadStore, Put, Scrubber, StoreError};
@@ -23,14 +23,6 @@ fn sample() -> (DiskRig, Vec<Block>) {
     rig.close();
     assert!(rig.segments().len() >= 3);
     (rig, blocks)
-}
-
-fn copy(from: &Path, to: &Path) {
-    for path in files(from) {
-        let target = to.join(path.strip_prefix(from).expect("below"));
-        std::fs::create_dir_all(target.parent().expect("a parent")).expect("create");
-        std::fs::copy(path, target).expect("copy");
-    }
 }
 
 /// Opens a damaged copy and looks at everything. Returns how many blocks are not served.
@@ -64,7 +56,7 @@ fn any_file_can_be_lost_cut_zeroed_or_filled_with_rubbish() {
     for path in rig.files() {
         let name = path.strip_prefix(rig.path()).expect("below").to_owned();
         for damage in ["gone", "empty", "half", "zeroed", "longer", "ones", "a directory"] {
-            let dir = tempfile::tempdir().expect("a directory");
+            let dir = directory();
             copy(rig.path(), dir.path());
             let target = dir.path().join(&name);
             let bytes = std::fs::read(&target).expect("read");
@@ -101,7 +93,7 @@ fn a_flipped_bit_anywhere_costs_one_block_at_most() {
             continue;
         }
         for place in 0..PLACES {
-            let dir = tempfile::tempdir().expect("a directory");
+            let dir = directory();
             copy(rig.path(), dir.path());
             let offset = (len * place / PLACES + place * 7) % len;
             flip(&dir.path().join(&name), offset);
@@ -182,4 +174,22 @@ fn a_scrub_finds_what_reads_would() {
     assert_eq!(rig.disk().health().damaged_blocks, 1);
     rig.disk().rebuild_index().expect("rebuild");
     assert_eq!(get(rig.disk(), &blocks[7]).as_ref(), Some(&blocks[7]), "it was given a new record");
+}
+
+#[test]
+fn a_record_whose_end_alone_is_damaged_loses_nothing() {
+    let mut rig = DiskRig::with(DiskOptions { segment_bytes: 1 << 20, ..options() });
+    let blocks: Vec<_> = (0..20).map(|n| block(n, BLOCK_BYTES)).collect();
+    put_all(rig.disk(), &blocks);
+    rig.disk().sync().expect("sync");
+    // The fourth record's trailer.
+    let record = BLOCK_BYTES as u64 + 96;
+    flip(&rig.segments()[0], 72 + 4 * record - 6);
+    rig.disk().rebuild_index().expect("rebuild");
+    assert_eq!(get(rig.disk(), &blocks[3]).as_ref(), Some(&blocks[3]));
+    let report = rig.disk().scrub(&mut |_| {}).expect("scrub");
+    assert_eq!((report.damaged.len(), report.damaged[0].id), (1, None));
+    let store = rig.open();
+    assert_eq!(get(store, &blocks[3]).as_ref(), Some(&blocks[3]));
+    assert_eq!(store.scrub(&mut |_| {}).expect("scrub").damaged, [], "it was given a new record");
 }

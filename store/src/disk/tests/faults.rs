@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::rig::{DiskRig, get, options, put_all};
 use crate::disk::DiskOptions;
-use crate::testing::{block, device, volume};
+use crate::testing::{ask, block, device, volume};
 use crate::{BlockStore, Collector, HeadStore, Limit, ReadOnlyReason, StoreError, SweepOptions};
 
 fn roomy() -> DiskRig {
@@ -142,5 +142,48 @@ fn heads_are_listed_whatever_the_disk_refuses() {
         assert!(store.sync().is_err());
         let heads = store.heads(&volume(1)).expect("heads");
         assert_eq!(heads.iter().map(|head| &head.bytes).collect::<Vec<_>>(), [&head]);
+    }
+}
+
+#[test]
+fn a_block_that_could_not_be_read_for_a_while_is_served_again() {
+    let mut rig = roomy();
+    let blocks: Vec<_> = (0..20).map(|n| block(n, 5000)).collect();
+    put_all(rig.disk(), &blocks);
+    rig.disk().checkpoint().expect("checkpoint");
+    rig.disk().faults().no_read.store(true, Ordering::SeqCst);
+    for block in &blocks {
+        assert!(rig.disk().get(&block.id(), ask()).expect_err("no read").is_damaged());
+    }
+    assert_eq!(rig.disk().health().damaged_blocks, 20);
+    rig.disk().faults().no_read.store(false, Ordering::SeqCst);
+    assert_eq!(get(rig.disk(), &blocks[3]).as_ref(), Some(&blocks[3]));
+    assert_eq!(rig.disk().health().damaged_blocks, 19);
+    let store = rig.open();
+    for block in &blocks {
+        assert_eq!(get(store, block).as_ref(), Some(block));
+    }
+    assert_eq!(store.damage(), []);
+}
+
+#[test]
+fn a_log_that_could_not_be_read_when_the_index_was_made_is_read_by_the_next_open() {
+    let mut rig = roomy();
+    let blocks: Vec<_> = (0..20).map(|n| block(n, 5000)).collect();
+    put_all(rig.disk(), &blocks);
+    rig.disk().append_delta(&volume(1), 1, &block(77, 300)).expect("append_delta");
+    rig.disk().sync().expect("sync");
+    rig.disk().faults().no_read.store(true, Ordering::SeqCst);
+    rig.disk().rebuild_index().expect("rebuild");
+    rig.disk().faults().no_read.store(false, Ordering::SeqCst);
+    rig.disk().put(&block(100, 5000)).expect("put");
+    rig.close();
+    for _ in 0..2 {
+        let store = rig.open();
+        for block in blocks.iter().chain([&block(77, 300), &block(100, 5000)]) {
+            assert_eq!(get(store, block).as_ref(), Some(block));
+        }
+        assert_eq!(store.deltas(&volume(1), 0).expect("deltas"), [(1, block(77, 300).id())]);
+        assert_eq!(store.damage(), []);
     }
 }

@@ -13,6 +13,37 @@ use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::model::Reopen;
 use crate::testing::{Fault, Rig, ask};
 
+/// Whether the long forms were asked for.
+pub(super) fn is_full() -> bool {
+    std::env::var("CAIRN_SCALE").is_ok_and(|scale| scale == "full")
+}
+
+/// Repeatable luck: `CAIRN_SEED`, or a fixed seed, so that a gate never fails by chance alone.
+pub(super) struct Luck {
+    seed: u64,
+    stream: blake3::OutputReader,
+}
+
+impl Luck {
+    pub(super) fn of_this_run(purpose: &str) -> Self {
+        let seed = std::env::var("CAIRN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+        let mut hasher = blake3::Hasher::new_derive_key(purpose);
+        hasher.update(&u64::to_le_bytes(seed));
+        Self { seed, stream: hasher.finalize_xof() }
+    }
+
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// A number in `0..end`.
+    pub(super) fn below(&mut self, end: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.stream.fill(&mut bytes);
+        u64::from_le_bytes(bytes) % end
+    }
+}
+
 /// Segments so small that every test meets several.
 pub(super) fn options() -> DiskOptions {
     DiskOptions { segment_bytes: 96 << 10, reserve_bytes: 0, index_cache_bytes: 1 << 20, ..DiskOptions::default() }
@@ -31,7 +62,15 @@ impl DiskRig {
     }
 
     pub(super) fn with(options: DiskOptions) -> Self {
-        let dir = directory();
+        Self::within(directory(), options)
+    }
+
+    /// On the disk of temporary files, where a sync takes time.
+    pub(super) fn on_disk(options: DiskOptions) -> Self {
+        Self::within(tempfile::tempdir().expect("a directory"), options)
+    }
+
+    fn within(dir: TempDir, options: DiskOptions) -> Self {
         let store = DiskStore::open(dir.path(), options.clone()).expect("a new store");
         Self { dir, store: Some(store), options }
     }
@@ -71,7 +110,7 @@ impl DiskRig {
 }
 
 /// In memory if the system has such a place: power fails in these tests by what they do to files, not to a disk.
-fn directory() -> TempDir {
+pub(super) fn directory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
@@ -83,6 +122,15 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// Copies a store that is closed.
+pub(super) fn copy(from: &Path, to: &Path) {
+    for path in files(from) {
+        let target = to.join(path.strip_prefix(from).expect("below"));
+        std::fs::create_dir_all(target.parent().expect("a parent")).expect("create");
+        std::fs::copy(path, target).expect("copy");
+    }
 }
 
 pub(super) fn get(store: &dyn Store, block: &Block) -> Option<Block> {

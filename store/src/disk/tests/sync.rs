@@ -10,7 +10,7 @@ use crate::testing::block;
 
 /// Room for everything in one segment, so that rotation syncs nothing.
 fn roomy() -> DiskRig {
-    DiskRig::with(DiskOptions { segment_bytes: 64 << 20, ..options() })
+    DiskRig::on_disk(DiskOptions { segment_bytes: 64 << 20, ..options() })
 }
 
 #[test]
