@@ -129,6 +129,12 @@ pub enum FsError {
 }
 
 impl FsError {
+    /// Whether a block is damaged or not there: nothing that waiting or trying again would mend.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Store(StoreError::Damaged { .. }))
+    }
+
     /// The errno table. Comments mark the lines where POSIX leaves, or we take, a choice.
     #[must_use]
     pub fn errno(&self) -> Errno {

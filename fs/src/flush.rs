@@ -31,6 +31,15 @@ pub(crate) struct Heads {
     delta_floor: u64,
 }
 
+/// When no new head is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unless {
+    /// When the current one says all there is.
+    Clean,
+    /// Always make one.
+    Never,
+}
+
 /// Where a volume starts from.
 pub(crate) struct Found {
     pub(crate) heads: Heads,
@@ -117,22 +126,30 @@ pub fn read_root(head: &Head, reader: &TreeReader) -> Result<VolumeRoot, ReadErr
 impl Volume {
     /// Makes a tree and a head of everything that changed. `None` while the volume never had a change.
     pub fn flush(&self) -> Result<Option<Head>, FsError> {
-        self.flush_as(HeadKind::Automatic, None)
+        self.flush_as(HeadKind::Automatic, None, Unless::Clean)
+    }
+
+    /// The same, with a new head in any case: journal records that follow it stand behind nothing that is lost.
+    pub(crate) fn flush_anew(&self) -> Result<Option<Head>, FsError> {
+        self.flush_as(HeadKind::Automatic, None, Unless::Never)
     }
 
     /// A head that stays until somebody drops it.
     pub fn snapshot(&self, label: Option<&str>) -> Result<Head, FsError> {
-        let head = self.flush_as(HeadKind::Named, label.map(str::to_owned))?;
+        let head = self.flush_as(HeadKind::Named, label.map(str::to_owned), Unless::Never)?;
         head.ok_or(FsError::NotFound)
     }
 
-    fn flush_as(&self, kind: HeadKind, label: Option<String>) -> Result<Option<Head>, FsError> {
+    fn flush_as(&self, kind: HeadKind, label: Option<String>, unless: Unless) -> Result<Option<Head>, FsError> {
         let mut heads = self.heads.lock();
+        if self.is_sealed_off() {
+            return if kind == HeadKind::Automatic { Ok(heads.current.clone()) } else { Err(FsError::ReadOnly) };
+        }
         let clean = {
             let state = self.state.lock();
             state.dirty_count() == 0 && !state.has_batch()
         };
-        if clean && kind == HeadKind::Automatic && heads.current.is_some() {
+        if clean && unless == Unless::Clean && heads.current.is_some() {
             return Ok(heads.current.clone());
         }
         let mut journal = self.journal.lock();

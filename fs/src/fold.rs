@@ -138,7 +138,11 @@ impl Folder<'_> {
         // The plan of the frozen file: what was written since is not in it.
         let file = File { layer, flushing: None, ..file.clone() };
         if size <= INLINE_BYTES_MAX as u64 {
-            return self.fold_small(ino, size, &file);
+            match self.fold_small(ino, size, &file) {
+                // What can't be read can still be referred to, and read again once it is healed.
+                Err(error) if error.is_loss() && matches!(file.base, Content::File(_)) => {}
+                folded => return folded,
+            }
         }
         let old = match &file.base {
             Content::File(root) => Some(root),
@@ -192,13 +196,34 @@ impl Folder<'_> {
         if tree_size == 0 && covered < inline_end {
             loose.push(covered..inline_end);
         }
-        let regions = merge(loose.into_iter().map(|range| self.widen(ino, range, size, tree_size, file)))?;
-        for range in regions {
-            let extents = self.chunk_region(ino, range.clone(), file)?;
-            patches.push(Patch { range, extents });
+        let regions = merge(loose.iter().map(|range| self.widen(ino, range.clone(), size, tree_size, file)))?;
+        for region in regions {
+            match self.chunk_region(ino, region.clone(), file) {
+                Ok(extents) => patches.push(Patch { range: region, extents }),
+                Err(error) if error.is_loss() => {
+                    tracing::error!(%ino, %error, "what lies beside a change can't be read and is kept as it is");
+                    patches.extend(self.chunk_alone(ino, &loose, &region, file)?);
+                }
+                Err(error) => return Err(error),
+            }
         }
         patches.sort_by_key(|patch| patch.range.start);
         Ok(patches)
+    }
+
+    /// Chunks what changed in a region and nothing beside it: the parts of damaged chunks around it stay what they are, an
+    /// error for whoever reads them, and no reason to lose what was written.
+    fn chunk_alone(
+        &self,
+        ino: Ino,
+        loose: &[Range<u64>],
+        region: &Range<u64>,
+        file: &File,
+    ) -> Result<Vec<Patch>, FsError> {
+        let inside = loose.iter().filter(|range| region.start <= range.start && range.end <= region.end);
+        let changed = merge(inside.cloned().map(Ok))?;
+        let patch = |range: Range<u64>| Ok(Patch { extents: self.chunk_region(ino, range.clone(), file)?, range });
+        changed.into_iter().map(patch).collect()
     }
 
     /// Grows a loose range to the edges of what is chunked anew with it. Settled neighbours stay.

@@ -179,6 +179,8 @@ pub struct Volume {
     pub(crate) bell: Arc<Bell>,
     /// The store has no room; what makes room is still done.
     pub(crate) full: AtomicBool,
+    /// A gap in the journal could not be closed; see [`Volume::close_gap`].
+    sealed_off: AtomicBool,
     pub(crate) counters: Counters,
     handles: Mutex<HashMap<Handle, Ino>>,
     next_handle: AtomicU64,
@@ -213,6 +215,7 @@ impl Volume {
             heads: Mutex::new(found.heads),
             bell: Arc::default(),
             full: AtomicBool::new(false),
+            sealed_off: AtomicBool::new(false),
             counters: Counters::default(),
             handles: Mutex::new(HashMap::new()),
             next_handle: AtomicU64::new(1),
@@ -222,11 +225,31 @@ impl Volume {
         let whole = volume.replay()?;
         let volume = Arc::new(volume);
         if !whole || found.fell_back {
-            // What follows a gap in the journal can't be read back, so nothing new may stand behind one.
-            volume.flush()?;
+            volume.close_gap()?;
         }
-        *volume.keeper.lock() = Some(crate::keeper::start(&volume)?);
+        if !volume.is_sealed_off() {
+            *volume.keeper.lock() = Some(crate::keeper::start(&volume)?);
+        }
         Ok(volume)
+    }
+
+    /// What follows a gap in the journal can't be read back, so nothing new may stand behind one: a new head does away with
+    /// it. Where damage keeps that from being made, the volume is for reading only.
+    fn close_gap(&self) -> Result<(), FsError> {
+        match self.flush_anew() {
+            Err(error) if error.is_loss() => {
+                tracing::error!(%error, "the volume is damaged where it would have to be written: read-only");
+                self.sealed_off.store(true, Ordering::Relaxed);
+                self.bell.signals.lock().trouble = Some(Trouble::ReadOnly);
+                Ok(())
+            }
+            flushed => flushed.map(drop),
+        }
+    }
+
+    /// Whether the volume takes no changes, whatever the store does.
+    pub(crate) fn is_sealed_off(&self) -> bool {
+        self.sealed_off.load(Ordering::Relaxed)
     }
 
     /// The volume's id.
@@ -349,6 +372,9 @@ impl Volume {
 
     /// A change waits while memory is full of changes that the store has not taken yet.
     fn wait_for_memory(&self, wait: Wait) -> Result<(), FsError> {
+        if self.is_sealed_off() {
+            return Err(FsError::ReadOnly);
+        }
         let full = || {
             let state = self.state.lock();
             state.memory_bytes() >= MEMORY_BYTES_MAX || state.dirty_count() >= DIRTY_NODES_MAX

@@ -12,15 +12,15 @@ use cairn_store::{
     Ask, BlockStore, Collection, Collector, MemoryStore, Progress, StoreError, SweepOptions, SweepReport,
 };
 
-fn wait() -> Wait {
+pub(crate) fn wait() -> Wait {
     Wait::Until(Instant::now() + Duration::from_secs(20))
 }
 
-fn keys() -> VolumeKeys {
+pub(crate) fn keys() -> VolumeKeys {
     VolumeKeys::derive(&MasterKey::from_bytes([3; 32]), b"collecting")
 }
 
-fn open(store: &Arc<MemoryStore>) -> Arc<Volume> {
+pub(crate) fn open(store: &Arc<MemoryStore>) -> Arc<Volume> {
     let config = VolumeConfig {
         keys: keys(),
         device: DeviceKey::from_bytes(&[5; 32]),
@@ -33,7 +33,7 @@ fn open(store: &Arc<MemoryStore>) -> Arc<Volume> {
 }
 
 /// Bytes that nothing compresses.
-fn noise(len: usize, seed: &str) -> Bytes {
+pub(crate) fn noise(len: usize, seed: &str) -> Bytes {
     let mut bytes = vec![0; len];
     blake3::Hasher::new_derive_key("cairn-fs tests/it/collecting.rs")
         .update(seed.as_bytes())
@@ -42,25 +42,25 @@ fn noise(len: usize, seed: &str) -> Bytes {
     bytes.into()
 }
 
-fn create(volume: &Volume, name: &str) -> (Ino, Handle) {
+pub(crate) fn create(volume: &Volume, name: &str) -> (Ino, Handle) {
     let node = NewNode { kind: FileType::Regular, mode: 0o644, umask: 0, rdev: 0, target: Bytes::new() };
     let ino = volume.create(wait(), &Caller::NODE, Ino::ROOT, name.as_bytes(), node).expect("create").ino;
     let flags = OpenFlags { read: true, write: true, truncate: false, kill_priv: KillPriv::Keep };
     (ino, volume.open(wait(), ino, flags).expect("open"))
 }
 
-fn write(volume: &Volume, ino: Ino, offset: usize, data: &Bytes) {
+pub(crate) fn write(volume: &Volume, ino: Ino, offset: usize, data: &Bytes) {
     let written = volume.write(wait(), ino, offset as u64, data.clone(), KillPriv::Keep).expect("write");
     assert_eq!(written as usize, data.len());
 }
 
 /// Nobody knows the file any more, as after `cairn put`.
-fn let_go(volume: &Volume, (ino, handle): (Ino, Handle)) {
+pub(crate) fn let_go(volume: &Volume, (ino, handle): (Ino, Handle)) {
     volume.release(handle);
     volume.forget(ino, 1);
 }
 
-fn read(volume: &Volume, name: &str) -> Bytes {
+pub(crate) fn read(volume: &Volume, name: &str) -> Bytes {
     let attr = volume.lookup(wait(), Ino::ROOT, name.as_bytes()).expect("the file is there");
     volume.read(wait(), attr.ino, 0, attr.size as u32).expect("it can be read").into_bytes()
 }
