@@ -52,6 +52,10 @@ impl Ranges {
         self.0.insert(start, end);
     }
 
+    fn is_one(&self) -> bool {
+        self.0.len() == 1
+    }
+
     fn iter(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().map(|(&start, &end)| start..end)
     }
@@ -244,7 +248,8 @@ impl State {
         let node = slot.node.as_deref()?;
         let file = node.file()?;
         let orphan = slot.place == Place::Orphan;
-        let grown = file.carried.as_ref().filter(|_| !orphan && !file.fixed);
+        // Another change in this batch may lie in what is carried: the journal does not have that yet.
+        let grown = file.carried.as_ref().filter(|_| !orphan && !file.fixed && ranges.is_one());
         let (mut pieces, mut journaled) = (Vec::new(), 0);
         for range in ranges.iter() {
             let mut start = range.start;

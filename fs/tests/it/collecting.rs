@@ -168,6 +168,25 @@ fn a_stream_that_is_synced_in_small_steps_is_written_about_twice() {
 }
 
 #[test]
+fn what_is_overwritten_while_the_end_grows_is_in_the_journal() {
+    let store = Arc::new(MemoryStore::new());
+    let volume = open(&store);
+    let data = noise(120_000, "before");
+    let patch = noise(2_000, "patch");
+    let (ino, _handle) = create(&volume, "both");
+    write(&volume, ino, 0, &data.slice(..50_000));
+    volume.sync_all().expect("sync");
+    write(&volume, ino, 1_000, &patch);
+    write(&volume, ino, 50_000, &data.slice(50_000..));
+    volume.sync_all().expect("sync");
+    drop(volume);
+    store.crash();
+    let again = open(&store);
+    let expected = [&data[..1_000], &patch, &data[3_000..]].concat();
+    assert_eq!(read(&again, "both"), expected);
+}
+
+#[test]
 fn steps_make_the_chunks_that_one_write_makes() {
     let store = Arc::new(MemoryStore::new());
     let volume = open(&store);
