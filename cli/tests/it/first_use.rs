@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
-use crate::home::Home;
+use crate::home::{Home, transcript};
 
 #[test]
 fn the_first_command_makes_the_node_and_says_where_it_is() {
@@ -42,9 +43,11 @@ fn two_nodes_never_share_a_store() {
 #[test]
 fn many_commands_at_once_start_one_node() {
     let home = Home::new();
-    let commands: Vec<_> = (0..6).map(|_| home.command(&["ls"]).spawn().expect("it starts")).collect();
-    for mut command in commands {
-        assert!(command.wait().expect("it ends").success());
+    let start = |_| home.command(&["ls"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let commands: Vec<_> = (0..6).map(start).collect();
+    for command in commands {
+        let output = command.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{}", transcript(&output));
     }
 }
 

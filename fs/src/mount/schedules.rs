@@ -9,6 +9,7 @@ use cairn_block::{Attr, Ino};
 use cairn_store::testing::schedules;
 use shuttle::rand::Rng;
 
+use super::counts::RequestKind;
 use super::desk::{Answer, Desk};
 use crate::error::FsError;
 use crate::ops::{
@@ -115,7 +116,7 @@ fn every_request_is_answered_once_and_nothing_that_was_made_is_lost() {
             .map(|_| {
                 let (desk, outcomes) = (desk.clone(), outcomes.clone());
                 let slip = Slip { outcomes: outcomes.clone(), is_answered: false };
-                thread::spawn(move || desk.answer("test", slip, work(outcomes)))
+                thread::spawn(move || desk.answer(RequestKind::Lookup, slip, work(outcomes)))
             })
             .collect();
         if closes_early {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_block::{Block, BlockId, DeviceId, VolumeId};
 use cairn_store::disk::{DiskOptions, DiskStore};
@@ -15,6 +15,9 @@ use super::disk::Witness;
 use super::facts::{Diary, Fact, Value};
 use super::prove::Work;
 use crate::Random;
+
+/// See [`open_store`].
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longer than any sound store takes for one block.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,7 +62,7 @@ impl StoreWork {
 
     /// Opens its store in `dir`.
     pub fn open(&self, dir: &Path) -> Result<DiskStore, String> {
-        DiskStore::open(dir.join("store"), self.options()).map_err(|e| format!("the store doesn't open: {}", told(&e)))
+        open_store(dir, &self.options())
     }
 
     /// All blocks that have to be there if everything was acknowledged.
@@ -385,4 +388,20 @@ impl Lane {
 pub fn told(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Opens the store in a directory.
+///
+/// Other tests of this process start programs: until such a child has become another program it holds all our files, the
+/// lock of a store that was just closed among them. That passes.
+pub fn open_store(dir: &Path, options: &DiskOptions) -> Result<DiskStore, String> {
+    let began = Instant::now();
+    loop {
+        match DiskStore::open(dir.join("store"), options.clone()) {
+            Err(StoreError::Locked { .. }) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.map_err(|e| format!("the store doesn't open: {}", told(&e))),
+        }
+    }
 }

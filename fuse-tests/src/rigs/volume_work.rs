@@ -19,7 +19,7 @@ use super::Over;
 use super::disk::Witness;
 use super::prove::Work;
 use super::sketch::{Seen, Sketch, Step, print_of};
-use super::store_work::told;
+use super::store_work::{open_store, told};
 use super::volume_driver::{apply, look};
 use crate::Random;
 
@@ -270,8 +270,7 @@ impl Opened {
             index_cache_bytes: 1 << 20,
             ..DiskOptions::default()
         };
-        let opened = DiskStore::open(dir.join("store"), options);
-        let store = Arc::new(opened.map_err(|e| format!("the store doesn't open: {}", told(&e)))?);
+        let store = Arc::new(open_store(dir, &options)?);
         let open = |diary: &Diary| {
             let config = VolumeConfig {
                 keys: diary.keys(),

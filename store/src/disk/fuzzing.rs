@@ -70,7 +70,7 @@ pub fn segment(file: &File) {
                 assert!(from == at && to > from, "a hole {from}..{to} at {at}");
                 at = to;
             }
-            Found::Record { header, payload, is_sound } => {
+            Found::Record { header, payload, is_sound, .. } => {
                 assert_eq!(u64::from(header.offset), at);
                 at = header.end();
                 if is_sound {

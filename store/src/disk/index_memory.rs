@@ -37,6 +37,7 @@ pub(crate) struct Index {
 struct Maps {
     blocks: BTreeMap<BlockId, Location>,
     quarantined: BTreeMap<BlockId, Location>,
+    unread: Option<Position>,
     upto: Position,
     seq: u64,
 }
@@ -118,6 +119,15 @@ impl Index {
             Some(at) => quarantined.insert(*id, at),
             None => quarantined.remove(id),
         };
+        Ok(())
+    }
+
+    pub(crate) fn unread(&self) -> Result<Option<Position>> {
+        Ok(self.maps.lock().unread)
+    }
+
+    pub(crate) fn set_unread(&self, from: Option<Position>) -> Result<()> {
+        self.maps.lock().unread = from;
         Ok(())
     }
 
