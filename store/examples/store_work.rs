@@ -123,10 +123,10 @@ impl Work<'_> {
             self.live.insert(n);
             say(&format!("p {n}"));
         }
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             self.append(n);
         }
-        if n % 2 == 0 && self.done("sync", self.store.sync()).is_some() {
+        if n.is_multiple_of(2) && self.done("sync", self.store.sync()).is_some() {
             say("s");
         }
         if n % 5 == 4 {
@@ -152,7 +152,9 @@ impl Work<'_> {
             say(&format!("d {seq} {}", JOURNAL_BLOCKS + n));
         }
         let seq = self.heads + 1;
-        if n % 9 == 0 && self.done("head", self.store.put_head(&volume(1), &device(1), seq, &head(seq))).is_some() {
+        if n.is_multiple_of(9)
+            && self.done("head", self.store.put_head(&volume(1), &device(1), seq, &head(seq))).is_some()
+        {
             self.heads = seq;
             say(&format!("h {seq}"));
         }
@@ -322,12 +324,12 @@ fn check(dir: &Path) -> Result<String, String> {
             _ => {}
         }
         told.compare(&store).map_err(|wrong| format!("{round}: {wrong}"))?;
-        if store.damage() != [] || store.health().damaged_blocks > 0 {
+        if !store.damage().is_empty() || store.health().damaged_blocks > 0 {
             return Err(format!("{round}: damage {:?}", store.damage()));
         }
     }
     let scrubbed = store.scrub(&mut |_| {}).map_err(text)?;
-    if scrubbed.damaged != [] {
+    if !scrubbed.damaged.is_empty() {
         return Err(format!("a scrub finds {:?}", scrubbed.damaged));
     }
     store.put(&block(u64::MAX, 77)).and_then(|_| store.sync()).map_err(text)?;

@@ -17,6 +17,9 @@ use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{ask, block, volume};
 use crate::{BlockStore, HeadStore, Scrubber, StoreError};
 
+/// Something that happens to a file.
+type Mishap<'a> = &'a dyn Fn(&Path);
+
 const HEADER: u64 = 72;
 const SIZES: [usize; 5] = [200, 9000, 1500, 30_000, 64];
 
@@ -288,7 +291,7 @@ fn any_file_of_the_index_can_be_damaged_or_lost() {
     assert!(has("CURRENT") && has("MANIFEST") && has("OPTIONS"), "{all:?}");
     let mut cases = 0;
     for path in &all {
-        let kinds: [(&str, &dyn Fn(&Path)); 6] = [
+        let kinds: [(&str, Mishap<'_>); 6] = [
             ("lost", &|path| std::fs::remove_file(path).expect("remove")),
             ("emptied", &|path| open(path).set_len(0).expect("cut")),
             ("halved", &|path| {
