@@ -272,6 +272,10 @@ impl State {
         if target == Some(moved) {
             return Ok(());
         }
+        if flags.whiteout {
+            // What is left behind inherits from the directory. That is read before anything changes.
+            self.inherited_acl(parent)?;
+        }
         for ino in [Some(moved), target, Some(parent), Some(new_parent)].into_iter().flatten() {
             self.touch(ino);
         }
