@@ -159,7 +159,7 @@ impl Restore<'_> {
         }
         let ino = match live.filter(|attr| fits(attr, record, linked)) {
             Some(attr) => {
-                if self.volume.run(wait(), |state| state.equals(attr.ino, record))? {
+                if !self.may_hold_links(record) && self.equals(attr.ino, record)? {
                     self.links.insert(record.attr.ino, attr.ino);
                     return Ok(());
                 }
@@ -178,6 +178,16 @@ impl Restore<'_> {
             self.volume.forget(ino, 1);
         }
         result
+    }
+
+    /// Whether files with several names may be below a directory. They are in the link table: they change, and get or
+    /// lose names elsewhere, and the directory stays the same.
+    fn may_hold_links(&self, record: &Record) -> bool {
+        record.attr.kind == FileType::Directory && self.root.links.count > 0
+    }
+
+    fn equals(&self, ino: Ino, record: &Record) -> Result<bool, FsError> {
+        self.volume.run(wait(), |state| state.equals(ino, record))
     }
 
     /// Makes a node without its content; the caller gives the reference back.
@@ -217,12 +227,16 @@ impl Restore<'_> {
         while let Some((ino, record)) = self.pending.pop() {
             if result.is_ok() {
                 // Its own attributes come last: filling it changes its times.
-                let filled = self.dir(ino, tree::dir_root(&record));
-                result = filled.and_then(|()| self.attributes(ino, &record));
+                result = self.fill_dir(ino, &record);
             }
             self.volume.forget(ino, 1);
         }
         result
+    }
+
+    fn fill_dir(&mut self, ino: Ino, record: &Record) -> Result<(), FsError> {
+        self.dir(ino, tree::dir_root(record))?;
+        if self.equals(ino, record)? { Ok(()) } else { self.attributes(ino, record) }
     }
 
     fn attributes(&mut self, ino: Ino, record: &Record) -> Result<(), FsError> {

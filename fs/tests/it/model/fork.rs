@@ -70,8 +70,7 @@ fn blocks_of(reader: &TreeReader, head: &Head) -> Vec<cairn_block::BlockId> {
     let ids = listing.ids.clone();
     let mut marker = cairn_fs::collect::Marker::new(reader, Box::new(listing));
     marker.head(&head.root).expect("a tree that can be walked");
-    let marked = ids.lock().expect("unpoisoned");
-    marked.iter().copied().collect()
+    ids.lock().expect("unpoisoned").iter().copied().collect()
 }
 
 /// A collection that only notes what is marked.

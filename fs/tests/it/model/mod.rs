@@ -9,6 +9,7 @@
 //! volume works by the clock, so a seed repeats the steps and not each schedule.
 
 mod backing;
+mod claims;
 mod content;
 mod fork;
 mod op;
