@@ -487,12 +487,14 @@ fn read_piece(file: &File, offset: u64, wanted: usize) -> io::Result<Bytes> {
 
 /// Copies the extended attributes that mean something on another machine.
 fn copy_xattrs(volume: &dyn Operations, file: impl AsFd, ino: Ino) -> Outcome<()> {
-    let mut names = vec![0; XATTR_BYTES_MAX];
-    let length = match rustix::fs::flistxattr(&file, names.as_mut_slice()) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
+    // Most files have none: the first look offers no room and costs no memory.
+    match rustix::fs::flistxattr(&file, &mut [0; 0]) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
+        Ok(_) => {}
         Err(error) => return Err(error.into()),
-    };
+    }
+    let mut names = vec![0; XATTR_BYTES_MAX];
+    let length = rustix::fs::flistxattr(&file, names.as_mut_slice())?;
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         // Labels are this machine's policy, not the file's.
         if name == b"security.selinux" {
