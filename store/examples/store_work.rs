@@ -77,8 +77,8 @@ fn say(line: &str) {
 /// A store at work.
 struct Work<'a> {
     store: &'a DiskStore,
-    /// What was there before: none of it is given up.
-    older: Vec<BlockId>,
+    /// Every block of the runs before this one: they stay.
+    earlier: Vec<BlockId>,
     /// Blocks that were accepted and not given up.
     live: BTreeSet<u64>,
     journal: u64,
@@ -93,26 +93,15 @@ fn run(dir: &Path, seed: u64, steps: u64) {
     say("o");
     let journal = store.deltas(&volume(1), 0).map_or(0, |deltas| deltas.last().map_or(0, |(seq, _)| *seq));
     let heads = store.heads(&volume(1)).map_or(0, |heads| heads.last().map_or(0, |head| head.seq));
-    // Only kills come in a store that has a past.
-    let older = if seed == 0 { Vec::new() } else { all_blocks(&store) };
-    let mut work = Work { store: &store, older, live: BTreeSet::new(), journal: journal.max(seed << 20), heads };
+    let runs_before = (0..seed).flat_map(|seed| (0..steps).map(move |step| (seed << 20) + step));
+    let earlier = runs_before.map(|n| block(n, bytes_of(n)).id()).collect();
+    let mut work = Work { store: &store, earlier, live: BTreeSet::new(), journal: journal.max(seed << 20), heads };
     for step in 0..steps {
         work.step((seed << 20) + step);
     }
     match store.close() {
         Ok(()) => say("c"),
         Err(error) => say_error("close", &error),
-    }
-}
-
-/// Every block of the store.
-fn all_blocks(store: &DiskStore) -> Vec<BlockId> {
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.page(after.as_ref(), 1024).expect("a page of the index");
-        let Some((last, _)) = page.last() else { return all };
-        after = Some(*last);
-        all.extend(page.into_iter().map(|(id, _)| id));
     }
 }
 
@@ -169,10 +158,10 @@ impl Work<'_> {
     /// Gives up two blocks of three; what is left has to be copied.
     fn collect(&mut self) {
         let Some(mut collection) = self.done("begin", self.store.begin_collection()) else { return };
-        self.older.iter().for_each(|id| collection.mark(id));
+        self.earlier.iter().for_each(|id| collection.mark(id));
         let mut kept = BTreeSet::new();
         for n in std::mem::take(&mut self.live) {
-            if n % 3 == 0 {
+            if n.is_multiple_of(3) {
                 collection.mark(&block(n, bytes_of(n)).id());
                 kept.insert(n);
             } else {

@@ -246,7 +246,7 @@ fn no_flipped_bit_gives_a_wrong_byte_and_a_scrub_finds_each() {
     let halves = std::thread::scope(|scope| {
         let half = |lane: u64| {
             move || {
-                let sample = mib(1 << 20, 60_007);
+                let sample = mib(1 << 20, 9001);
                 assert!(sample.pieces.iter().any(|piece| piece.is_dead), "no dead block in the sample");
                 let is_wanted = |piece: &Piece, bit: u64| {
                     let is_sampled = bit % STRIDE == lane || (bit < HEAD_BYTES * 8 && piece.segment == 1);
