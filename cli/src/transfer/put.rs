@@ -26,6 +26,8 @@ use crate::text::Name;
 
 /// One extended attribute; the kernel's own limit.
 const XATTR_BYTES_MAX: usize = 64 << 10;
+/// The names of a usual file's attributes fit into this.
+const XATTR_BYTES_USUAL: usize = 1 << 10;
 /// Bits of a mode that a file can keep.
 const MODE_BITS: u32 = 0o7777;
 
@@ -487,14 +489,18 @@ fn read_piece(file: &File, offset: u64, wanted: usize) -> io::Result<Bytes> {
 
 /// Copies the extended attributes that mean something on another machine.
 fn copy_xattrs(volume: &dyn Operations, file: impl AsFd, ino: Ino) -> Outcome<()> {
-    // Most files have none: the first look offers no room and costs no memory.
-    match rustix::fs::flistxattr(&file, &mut [0; 0]) {
-        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
-        Ok(_) => {}
-        Err(error) => return Err(error.into()),
+    // Most files have none or few: room for all that there could be is made for those that need it.
+    let mut names = vec![0; XATTR_BYTES_USUAL];
+    let mut listed = rustix::fs::flistxattr(&file, names.as_mut_slice());
+    if listed == Err(Errno::RANGE) {
+        names.resize(XATTR_BYTES_MAX, 0);
+        listed = rustix::fs::flistxattr(&file, names.as_mut_slice());
     }
-    let mut names = vec![0; XATTR_BYTES_MAX];
-    let length = rustix::fs::flistxattr(&file, names.as_mut_slice())?;
+    let length = match listed {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         // Labels are this machine's policy, not the file's.
         if name == b"security.selinux" {
