@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cairn_block::{Block, BlockId, DeviceId, VolumeId};
 use cairn_store::disk::{DiskOptions, DiskStore};
@@ -15,9 +15,6 @@ use super::disk::Witness;
 use super::facts::{Diary, Fact, Value};
 use super::prove::Work;
 use crate::Random;
-
-/// See [`open_store`].
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Longer than any sound store takes for one block.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -391,17 +388,6 @@ pub fn told(error: &dyn std::error::Error) -> String {
 }
 
 /// Opens the store in a directory.
-///
-/// Other tests of this process start programs: until such a child has become another program it holds all our files, the
-/// lock of a store that was just closed among them. That passes.
 pub fn open_store(dir: &Path, options: &DiskOptions) -> Result<DiskStore, String> {
-    let began = Instant::now();
-    loop {
-        match DiskStore::open(dir.join("store"), options.clone()) {
-            Err(StoreError::Locked { .. }) if began.elapsed() < LOCK_PATIENCE => {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            opened => return opened.map_err(|e| format!("the store doesn't open: {}", told(&e))),
-        }
-    }
+    DiskStore::open(dir.join("store"), options.clone()).map_err(|e| format!("the store doesn't open: {}", told(&e)))
 }

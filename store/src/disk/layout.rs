@@ -12,6 +12,7 @@ use std::fs::{DirBuilder, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -21,6 +22,10 @@ use super::plain;
 use super::record::{StoreId, array_at, u32_at};
 use super::segment::FORMAT_VERSION;
 use crate::StoreError;
+
+/// How long a lock that is taken is asked for: longer than a program takes to start on a busy machine, shorter than a person
+/// who started a second node by mistake minds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 const MAGIC: [u8; 8] = *b"CAIRNSTO";
 const FORMAT_BYTES: usize = 32;
@@ -119,13 +124,20 @@ impl Layout {
     }
 
     /// Takes the store for this process until the file is dropped.
+    ///
+    /// A process that has just closed it may have started a program meanwhile, which holds the lock until it has become
+    /// that program: so a lock that is taken is asked for again for a moment.
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
         let path = self.lock_file();
         let file = plain::open_or_replace(&path).map_err(|source| StoreError::io("open", &path, source))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(file),
-            Err(Errno::WOULDBLOCK) => Err(StoreError::Locked { path: self.root.clone() }),
-            Err(errno) => Err(StoreError::io("lock", &path, errno.into())),
+        let began = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PATIENCE / 50),
+                Err(Errno::WOULDBLOCK) => return Err(StoreError::Locked { path: self.root.clone() }),
+                Err(errno) => return Err(StoreError::io("lock", &path, errno.into())),
+            }
         }
     }
 }
