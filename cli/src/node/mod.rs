@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Settings;
@@ -85,6 +85,15 @@ fn outlive_file_size_limit(runtime: &Runtime) {
     }
 }
 
+/// The signals that end a node in order, noticed from here on: interrupt, terminate, hangup.
+fn end_signals(runtime: &Runtime) -> Outcome<[Signal; 3]> {
+    let _inside = runtime.enter();
+    let kinds =
+        || Ok([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]);
+    kinds()
+        .map_err(|error: std::io::Error| Failure::new(Kind::Internal, format!("signals can't be waited for: {error}")))
+}
+
 fn serve(
     node: &Arc<Node>,
     settings: &Settings,
@@ -95,9 +104,11 @@ fn serve(
     let socket = DataDir::at(&settings.data_dir).socket();
     let server = runtime.block_on(listen(node.clone(), &socket, ended.clone()))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "the node answers");
+    // Before anything is mounted: from the moment a mount is seen, a signal has to end the node in order.
+    let signals = end_signals(&runtime)?;
     let ready = on_ready(node);
     if ready.is_ok() {
-        runtime.block_on(until_end(node, settings.idle_exit, ended));
+        runtime.block_on(until_end(node, settings.idle_exit, ended, signals));
     }
     node.tell_to_end();
     runtime.block_on(async {
@@ -124,21 +135,12 @@ async fn listen(
 }
 
 /// Comes back when the node was told to end, got a signal, or has been of no use for long enough.
-async fn until_end(node: &Node, idle_exit: Option<Duration>, mut ended: watch::Receiver<bool>) {
-    let signals = || {
-        Ok::<_, std::io::Error>([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ])
-    };
-    let mut signals = match signals() {
-        Ok(signals) => signals,
-        Err(error) => {
-            tracing::error!("signals can't be waited for: {error}");
-            return;
-        }
-    };
+async fn until_end(
+    node: &Node,
+    idle_exit: Option<Duration>,
+    mut ended: watch::Receiver<bool>,
+    mut signals: [Signal; 3],
+) {
     let [interrupt, terminate, hangup] = &mut signals;
     tokio::select! {
         _ = ended.wait_for(|ended| *ended) => tracing::info!("told to end"),
