@@ -50,13 +50,19 @@ pub fn is_possible() -> Result<(), &'static str> {
 impl Fault {
     /// The words before a program that run it under this fault. Calls that were hit are written to `record`.
     pub fn prefix(&self, record: &Path) -> Vec<String> {
-        let mut words: Vec<String> = ["strace", "-f", "-qq", "-o"].map(str::to_owned).into();
+        let mut words: Vec<String> = ["strace", "-f", "-qq", "-y", "-o"].map(str::to_owned).into();
         words.push(record.display().to_string());
         if self.effect != Effect::Kill {
             // Only calls of interest stop the program then; but signals that are injected get lost.
             words.push("--seccomp-bpf".into());
         }
-        words.extend(["-e".to_owned(), format!("trace={}", self.calls), "-e".to_owned(), format!("inject={self}")]);
+        // By `writev` the driver of a store says what it was told.
+        words.extend([
+            "-e".to_owned(),
+            format!("trace={},writev", self.calls),
+            "-e".to_owned(),
+            format!("inject={self}"),
+        ]);
         words
     }
 

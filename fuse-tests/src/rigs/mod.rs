@@ -12,7 +12,8 @@
 //!   was asked, [`fault`] how it is made to fail.
 //! - [`prove`] runs a [`prove::Work`] and judges it at every cut: [`store_work`] on a store, [`volume_work`] on volumes in one,
 //!   [`short_sequences`] lists every short sequence of operations for the latter.
-//! - [`injection`] makes system calls fail by strace, [`limits`] makes worlds that are too small.
+//! - [`injection`] makes system calls fail by strace, [`limits`] makes worlds that are too small, [`syncs`] judges the order
+//!   of syncs and acknowledgements.
 //! - [`facts`] and [`sketch`] are the oracles: what a store, and what a volume, may be found as.
 
 pub mod bench;
@@ -27,6 +28,7 @@ pub mod replay;
 pub mod short_sequences;
 pub mod sketch;
 pub mod store_work;
+pub mod syncs;
 pub mod volume_driver;
 pub mod volume_work;
 pub mod write_log;

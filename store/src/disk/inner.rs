@@ -330,7 +330,8 @@ impl Inner {
     /// Ends in order: the next open has nothing to replay.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         if self.appender.read_only().is_some() {
-            return Ok(());
+            // Fine, unless something was accepted that never became durable.
+            return self.appender.sync();
         }
         self.checkpoint(false)?;
         self.index.advance(self.appender.position())?;

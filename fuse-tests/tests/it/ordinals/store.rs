@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_fuse_tests::rigs::injection::{self, Effect, Fault, spread};
+use cairn_fuse_tests::rigs::syncs;
 use cairn_fuse_tests::{Random, Scale, Scratch, command, figure, report, skip};
 
 use super::{CALLS, effects};
@@ -74,6 +75,9 @@ impl<'a> Case<'a> {
         let was_killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
         if !(output.status.success() || was_killed && fault.effect == Effect::Kill) {
             return Err(format!("{fault}: ended with {}\n{}", output.status, command::transcript(&output)));
+        }
+        if let Some(wrong) = syncs::unfounded(&String::from_utf8_lossy(&std::fs::read(&record).unwrap_or_default())) {
+            return Err(format!("a false acknowledgement: {wrong}"));
         }
         Ok(was_killed || Fault::has_struck(&record))
     }

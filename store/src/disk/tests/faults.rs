@@ -62,6 +62,7 @@ fn a_disk_that_cannot_sync_makes_the_store_read_only_and_visibly_so() {
     assert!(is_refused(store.put(&block(3, 100)).map(|_| ())));
     assert_eq!(store.health().read_only, Some(ReadOnlyReason::SyncFailed { segment: 1 }));
     assert_eq!(get(store, &kept), Some(kept.clone()));
+    assert!(store.inner.close().is_err(), "closing must not say that it is durable");
     let store = rig.kill();
     assert_eq!(get(store, &kept), Some(kept));
     assert_eq!(store.health().read_only, None);
