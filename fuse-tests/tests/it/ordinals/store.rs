@@ -114,6 +114,12 @@ impl Tally {
         self.read_only.fetch_add(u64::from(case.said.contains("\nr\n")), Ordering::Relaxed);
     }
 
+    /// Said at once: a long form goes on for a while.
+    fn wrong(&self, what: String) {
+        report::say(&what);
+        self.wrong.lock().expect("a lock").push(what);
+    }
+
     #[track_caller]
     fn assert_right(&self) {
         let wrong = self.wrong.lock().expect("a lock");
@@ -133,7 +139,7 @@ fn run_all(series: Vec<Vec<Fault>>, tally: &Tally, one: impl Fn(&Fault) -> Resul
                         match one(&fault) {
                             Ok(true) => {}
                             Ok(false) => break,
-                            Err(wrong) => tally.wrong.lock().expect("a lock").push(format!("{fault}: {wrong}")),
+                            Err(wrong) => tally.wrong(format!("{fault}: {wrong}")),
                         }
                     }
                 }
