@@ -125,6 +125,8 @@ fn live(fault: &Fault, tally: &Tally) -> Result<bool, String> {
     }
     let (log, was_killed) = (node.log(), !node.is_running());
     node.kill();
+    // A command that found no node has started one.
+    node.ask(&["down"]);
     node.unmount_dead();
     // The tracer writes to the end after the node has ended.
     std::thread::sleep(Duration::from_millis(50));
@@ -155,7 +157,11 @@ fn work(node: &mut Node, told: &mut Told) -> Result<(), String> {
             node.ask(&["gc"]);
         }
         if failed_in_a_row == 3 {
-            told.read_only |= is_said(node)?;
+            let said = is_said(node);
+            // Killed by the fault between two looks: then another one has answered.
+            if node.is_running() {
+                told.read_only |= said?;
+            }
             return Ok(());
         }
     }

@@ -17,7 +17,7 @@ use crate::disk::{DiskOptions, DiskStore};
 use crate::testing::{ask, block, volume};
 use crate::{BlockStore, HeadStore, Scrubber, StoreError};
 
-/// Something that happens to a file.
+/// Something that happens to a file, or to the store in a directory.
 type Mishap<'a> = &'a dyn Fn(&Path);
 
 const HEADER: u64 = 72;
