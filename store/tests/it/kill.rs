@@ -98,8 +98,10 @@ fn nothing_acknowledged_is_lost_by_kill_minus_nine() {
     for round in 0..kills {
         let mut byte = [0];
         luck.fill(&mut byte);
-        // Short lives end while the store is being opened.
-        let (new, was_open) = run_and_kill(&store_dir, round, Duration::from_millis(10 + 2 * u64::from(byte[0])));
+        // Every fourth life is over while the store is being opened, or soon after.
+        let luck = u64::from(byte[0]);
+        let alive = Duration::from_millis(if round % 4 == 3 { 1 + luck % 20 } else { 20 + 2 * luck });
+        let (new, was_open) = run_and_kill(&store_dir, round, alive);
         acknowledged.extend(&new);
         while_opening += u32::from(!was_open);
         let begun = Instant::now();
