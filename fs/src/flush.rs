@@ -237,8 +237,12 @@ impl Volume {
         Ok((history, untrusted))
     }
 
-    /// Drops automatic heads as they age. Gives how many.
+    /// Drops automatic heads as they age. Gives how many. None of a volume that is for reading only: its history may be all
+    /// that is whole.
     pub fn thin(&self, now: Timestamp) -> Result<usize, FsError> {
+        if self.is_sealed_off() {
+            return Ok(0);
+        }
         let own = self.device.id();
         let mut mine: Vec<Head> = self.history()?.into_iter().filter(|head| head.device == own).collect();
         mine.sort_by_key(|head| head.seq);
@@ -255,6 +259,9 @@ impl Volume {
 
     /// Drops one head, a named one too. The current one stays.
     pub fn drop_snapshot(&self, head: &Head) -> Result<(), FsError> {
+        if self.is_sealed_off() {
+            return Err(FsError::ReadOnly);
+        }
         if self.heads.lock().current.as_ref().is_some_and(|current| current.seq == head.seq) {
             return Err(FsError::NotPermitted);
         }

@@ -2,8 +2,8 @@
 //!
 //! Read in the order of a request: `dispatch` takes it, `request` and `caller` read its fields, the `desk` has it answered
 //! at once or by the `pool` and always by its `deadline`, `reply` and `attr` put the answer into the kernel's words,
-//! `listing` adds the dots, `counts` counts. Around that: `options`, `takeover` and `device` get a directory mounted, `session` keeps it so,
-//! `notify` tells the kernel what it can't know, `teardown` ends it.
+//! `listing` adds the dots, `counts` counts. Around that: `options`, `takeover` and `device` get a directory mounted,
+//! `session` keeps it so, `notify` tells the kernel what it can't know, `teardown` ends it.
 //!
 //! The library has defects that shape this folder. Interrupts are answered "not implemented", so that waiting can't be cut
 //! short by a signal: hence deadlines. Its mount handles may unmount someone else's mount: hence `device` and `mountinfo`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_block::entry::{Content, MapRoot};
-use cairn_block::{BlockId, FileType, Head, Ino};
+use cairn_block::{BlockId, FileType, Head, Ino, Timestamp};
 use cairn_fs::ops::{Caller, NewNode, Operations};
 use cairn_fs::reader::{ReaderOptions, TreeReader};
 use cairn_fs::{FsError, Trouble, read_root, tree};
@@ -100,6 +100,9 @@ fn a_volume_that_cannot_close_a_gap_opens_for_reading() {
     let refused = again.create(wait(), &Caller::NODE, Ino::ROOT, b"new", node(FileType::Regular));
     assert!(matches!(refused, Err(FsError::ReadOnly)), "{refused:?}");
     assert_eq!(read(&again, "kept"), kept);
+    let later = Timestamp { secs: head.time.secs + 10 * 365 * 86_400, nanos: 0 };
+    assert_eq!(again.thin(later).expect("nothing goes"), 0, "its history may be all that is whole");
+    assert!(matches!(again.drop_snapshot(&head), Err(FsError::ReadOnly)));
     again.close().expect("nothing is left to write");
 }
 
