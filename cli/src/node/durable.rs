@@ -16,11 +16,15 @@ pub(crate) enum Existing {
     Keep,
 }
 
-/// Writes a file that only its owner may read: temporary file, sync, rename, sync of the directory.
+/// Writes a file that only its owner may read: temporary file, sync, rename, sync of the directory. Who writes into the
+/// same directory meanwhile waits: two at once would rename each other's temporary file.
 pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = File::open(parent)?;
+    // Held until the directory is closed.
+    directory.lock()?;
     let temporary = temporary_beside(path);
-    // One left by a crash is ours to replace: nobody else writes into this directory.
+    // One left by a crash is ours to replace.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -37,7 +41,7 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], existing: Existing) -> io
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    File::open(directory)?.sync_all()
+    directory.sync_all()
 }
 
 /// A directory, with those above it, that only its owner may enter.
@@ -74,5 +78,25 @@ mod tests {
         write_private(&path, b"two", Existing::Replace).expect("replaced");
         assert_eq!(fs::read(&path).expect("readable"), b"two");
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 1);
+    }
+
+    #[test]
+    fn of_many_who_write_a_new_file_one_does_and_knows_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for round in 0..50 {
+            let path = directory.path().join(round.to_string());
+            let write = |writer: u8| write_private(&path, &[writer; 4096], Existing::Keep);
+            let outcomes = std::thread::scope(|scope| {
+                let writers: Vec<_> = (0..4).map(|writer| scope.spawn(move || write(writer))).collect();
+                writers.into_iter().map(|writer| writer.join().expect("it ends")).collect::<Vec<_>>()
+            });
+            let kept = fs::read(&path).expect("readable");
+            for (writer, outcome) in (0..).zip(outcomes) {
+                match outcome {
+                    Ok(()) => assert_eq!(kept, [writer; 4096], "who was told that it is written finds its own"),
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::AlreadyExists),
+                }
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ use cairn_store::disk::{DiskOptions, DiskStore};
 use tokio::sync::watch;
 
 use super::durable::Existing;
-use super::keyfile::{KeyFile, NodeKeys};
+use super::keyfile::{KeyFile, KeyFileError, NodeKeys};
 use super::layout::DataDir;
 use super::mounts::Mounts;
 use super::passphrase::Passphrase;
@@ -85,10 +85,12 @@ fn store_options(quota_bytes: Option<u64>) -> DiskOptions {
 /// The key of the file, or a new one on the first use. A store without its key is not a first use.
 fn open_keys(data_dir: &DataDir, passphrase: Option<&Passphrase>) -> Outcome<NodeKeys> {
     let path = data_dir.key_file();
+    // Looked for before the key: another node that starts here makes the key first.
+    let store_exists = data_dir.store().exists();
     if let Some(file) = KeyFile::read(&path)? {
         return Ok(file.unlock(passphrase)?);
     }
-    if data_dir.store().exists() {
+    if store_exists {
         return Err(Failure::new(
             Kind::Denied,
             format!("there is a store in {} and no key to it", data_dir.path().display()),
@@ -96,9 +98,18 @@ fn open_keys(data_dir: &DataDir, passphrase: Option<&Passphrase>) -> Outcome<Nod
         .hint("`cairn key restore` makes the key again from the 24 words"));
     }
     let keys = NodeKeys::generate();
-    KeyFile::write(&path, &keys, None, Existing::Keep)?;
-    tracing::info!("a new key was made");
-    Ok(keys)
+    match KeyFile::write(&path, &keys, None, Existing::Keep) {
+        Ok(()) => {
+            tracing::info!("a new key was made");
+            Ok(keys)
+        }
+        // Another node that starts here was first: its key counts.
+        Err(error @ KeyFileError::Exists { .. }) => match KeyFile::read(&path)? {
+            Some(file) => Ok(file.unlock(passphrase)?),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Node {
@@ -235,4 +246,27 @@ fn space(store: &DiskStore, directory: &std::path::Path, quota: Option<u64>) -> 
 /// Locks; what a panic left is whole, as every change under these locks is one assignment.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_start_at_once_have_one_key() {
+        for _ in 0..20 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let data_dir = DataDir::at(directory.path());
+            let devices = std::thread::scope(|scope| {
+                let nodes: Vec<_> = (0..4).map(|_| scope.spawn(|| open_keys(&data_dir, None))).collect();
+                let keys = nodes.into_iter().map(|node| node.join().expect("it ends").expect("a key"));
+                keys.map(|keys| keys.device.as_bytes().to_owned()).collect::<Vec<_>>()
+            });
+            let kept =
+                KeyFile::read(&data_dir.key_file()).expect("readable").expect("there").unlock(None).expect("open");
+            for device in devices {
+                assert_eq!(device, *kept.device.as_bytes(), "what is sealed with a key that no file holds is lost");
+            }
+        }
+    }
 }
