@@ -156,7 +156,8 @@ impl<'a> Names<'a> {
             let slot = self.slots.get(&place).copied().unwrap_or_default();
             let mut inos = [slot.new.unwrap_or(child).ino; 2];
             inos[side] = child.ino;
-            if self.is_alike(inos) {
+            // What the other side made of the same inode would be lost with the name.
+            if self.is_alike(inos) && !self.views[1 - side].edits(child.ino) {
                 continue;
             }
             let sibling = self.seat_beside(&place, child, side, ancestor)?;

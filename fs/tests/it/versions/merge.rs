@@ -249,6 +249,30 @@ fn a_linked_file_that_both_edited_gets_its_sibling_beside_a_name_that_nobody_tou
     assert_eq!(text(&merged.sketch, &format!("c.txt/a/{sibling}")), text(&b, "c.txt/a/b"));
 }
 
+#[test]
+fn an_edit_is_kept_where_the_other_side_made_a_copy_of_what_was_before() {
+    // `.f` and `a` are one file. One side leaves it `.f`, the other `a`, writes into it, and puts what it was at `.f`.
+    let fork = Fork::new(&[
+        Op::Create { dir: 0, name: 5, text: 0 },
+        Op::Create { dir: 0, name: 2, text: 0 },
+        Op::Link { file: 0, dir: 0, name: 0 },
+    ]);
+    let a = fork.side(A, &[Op::Rename { entry: 2, dir: 0, name: 0 }]);
+    let b = fork.side(
+        B,
+        &[
+            Op::Create { dir: 0, name: 1, text: 0 },
+            Op::Rename { entry: 2, dir: 0, name: 5 },
+            Op::Write { file: 0, text: 0 },
+        ],
+    );
+    let written = text(&b, "a").expect("a small file");
+    assert_ne!(Some(&written), text(&fork.base, "a").as_ref());
+    assert_eq!(text(&a, ".f"), text(&b, ".f"), "a copy of what was before");
+    let merged = fork.merge(&a, &b);
+    assert!(merged.sketch.contents().contains(&Content::Inline(written.into())), "it is lost");
+}
+
 /// What a user sees at each path; numbers of new files depend on who merged first.
 fn shown(sketch: &Sketch) -> BTreeMap<String, (Content, u16, u32, Xattrs)> {
     let seen = |ino: &u64| {
