@@ -48,7 +48,11 @@ impl Home {
         let mut command = self.command(arguments);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
-        child.stdin.take().expect("it was piped").write_all(input).expect("it reads");
+        // A command that refuses at once ends without reading.
+        match child.stdin.take().expect("it was piped").write_all(input) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+            written => written.expect("it reads"),
+        }
         child.wait_with_output().expect("it ends")
     }
 
