@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
+use cairn_fs::reader::ReaderOptions;
 use cairn_fs::snapshots::{Browsable, Snapshots};
 use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
 use cairn_store::disk::{DiskOptions, DiskStore};
@@ -69,6 +70,17 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
         end,
         busy: Arc::default(),
     })
+}
+
+/// Nodes of trees in memory while they are in use: a folder of a million names has about 120 MiB of them, and every name that
+/// is made in it meets another one.
+fn reader_options() -> ReaderOptions {
+    const SHARE: u64 = 64;
+    const NODES_BYTES: std::ops::RangeInclusive<usize> = (32 << 20)..=(192 << 20);
+    let system = rustix::system::sysinfo();
+    let memory = (system.totalram as u64).saturating_mul(system.mem_unit.into());
+    let nodes = usize::try_from(memory / SHARE).unwrap_or(usize::MAX);
+    ReaderOptions { nodes_bytes_max: nodes.clamp(*NODES_BYTES.start(), *NODES_BYTES.end()), ..ReaderOptions::default() }
 }
 
 /// No file of the store may outgrow what the system lets this process write into one.
@@ -191,7 +203,7 @@ impl Node {
         let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let (directory, quota) = (self.data_dir.store(), self.quota);
         let space = move || store.upgrade().and_then(|store| space(&store, &directory, quota));
-        VolumeOptions { owner, space: Arc::new(space), ..VolumeOptions::default() }
+        VolumeOptions { owner, space: Arc::new(space), reader: reader_options(), ..VolumeOptions::default() }
     }
 
     /// The names that are known.

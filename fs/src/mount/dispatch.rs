@@ -28,8 +28,8 @@ use super::desk::Desk;
 use super::listing::list;
 use super::reply::{Found, Opened, Sized, open_directory};
 use super::request::{
-    allocation, bytes, found, ino, is_access_list, is_exclusive, kill_priv_of_setattr, kill_priv_of_write, open_flags,
-    permissions, rename_flags, seek_kind, xattr_list, xattr_name, xattr_set,
+    allocation, bytes, found, ino, is_access_list, is_exclusive, kill_priv_of_setattr, kill_priv_of_write,
+    no_attribute, open_flags, permissions, rename_flags, seek_kind, xattr_list, xattr_name, xattr_set,
 };
 use crate::error::FsError;
 use crate::ops::{Caller, Handle, KillPriv, Listing, NewNode, OpenFlags, Operations, Place, SetAttr, Wait};
@@ -333,7 +333,7 @@ impl Filesystem for Dispatcher {
 
     fn opendir(&self, _: &Request, number: INodeNo, _: fuser::OpenFlags, reply: fuser::ReplyOpen) {
         self.desk.count(RequestKind::Opendir);
-        open_directory(reply, ino(number));
+        open_directory(self.desk.ops(), reply, ino(number));
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: fuser::OpenFlags, reply: fuser::ReplyEmpty) {
@@ -386,8 +386,11 @@ impl Filesystem for Dispatcher {
         let (ino, name) = (ino(number), xattr_name(name));
         self.desk.answer(RequestKind::Getxattr, reply, move |ops, wait| {
             let name = name.as_ref().map_err(|_| FsError::Unsupported)?;
-            let data = ops.getxattr(wait, ino, name)?;
-            Ok(Sized { data, room })
+            match ops.getxattr(wait, ino, name) {
+                Ok(data) => Ok(Sized { data, room }),
+                Err(FsError::NoData) => Err(no_attribute(name)),
+                Err(error) => Err(error),
+            }
         });
     }
 

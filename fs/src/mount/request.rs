@@ -18,6 +18,7 @@ use crate::ops::{Allocate, Caller, KillPriv, OpenFlags, RenameFlags, Seek, SetAt
 const XATTR_SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 const ACL_ACCESS: &[u8] = b"system.posix_acl_access";
 const ACL_DEFAULT: &[u8] = b"system.posix_acl_default";
+const SECURITY_LABEL: &[u8] = b"security.selinux";
 
 pub(super) fn ino(number: INodeNo) -> Ino {
     Ino::new(number.0)
@@ -78,6 +79,12 @@ pub(super) fn xattr_name(name: &OsStr) -> Result<Bytes, FsError> {
     let raw = name.as_bytes();
     let known = XATTR_SPACES.iter().any(|space| raw.len() > space.len() && raw.starts_with(space));
     if known || raw == ACL_ACCESS || raw == ACL_DEFAULT { Ok(bytes(name)) } else { Err(FsError::Unsupported) }
+}
+
+/// What the absence of an attribute is called. A missing label is "not supported": `ls -l` asks every file for one, unless it
+/// hears this of the first.
+pub(super) fn no_attribute(name: &[u8]) -> FsError {
+    if name == SECURITY_LABEL { FsError::Unsupported } else { FsError::NoData }
 }
 
 /// Whether this attribute is the list that the mode's group bits come from.

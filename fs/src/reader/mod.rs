@@ -106,7 +106,7 @@ impl TreeReader {
         let node = MapNode::decode(level, payload).map_err(|error| ReadError::damaged(reference.id, error))?;
         let node = Arc::new(node);
         if keeps(ask) {
-            let bytes = node_bytes(reference);
+            let bytes = node_bytes(reference, node.len());
             self.map_nodes.put(reference.clone(), Arc::clone(&node), bytes);
         }
         Ok(node)
@@ -122,7 +122,7 @@ impl TreeReader {
         let node = FileNode::decode(level, payload).map_err(|error| ReadError::damaged(reference.id, error))?;
         let node = Arc::new(node);
         if keeps(ask) {
-            let bytes = node_bytes(reference);
+            let bytes = node_bytes(reference, node.len());
             self.file_nodes.put(reference.clone(), Arc::clone(&node), bytes);
         }
         Ok(node)
@@ -242,7 +242,7 @@ fn keeps(ask: Ask) -> bool {
     ask.priority != Priority::Background
 }
 
-/// What a decoded node weighs at most: its payload, and an index that is never larger.
-fn node_bytes(reference: &Ref) -> usize {
-    2 * reference.len as usize
+/// What a decoded node weighs: its payload, and an index with two bytes for each item.
+fn node_bytes(reference: &Ref, items: usize) -> usize {
+    reference.len as usize + 2 * items
 }

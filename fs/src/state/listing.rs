@@ -9,7 +9,7 @@ use std::ops::Bound;
 use super::slots::hash_of;
 use super::*;
 use crate::ops::{COOKIE_MIN, DirItem, Listing};
-use cairn_block::entry::{Attr, DirKey, FileType, MapRoot};
+use cairn_block::entry::{Attr, DirKey, EntryError, FileType, MapRoot};
 
 const RANK_BITS: u32 = 7;
 /// Entries taken from the tree at a time.
@@ -34,7 +34,7 @@ impl State {
         let mut from = Bound::Included(Bytes::copy_from_slice(&DirKey::first_with_hash(hash)));
         let mut items = Vec::new();
         loop {
-            let (names, next) = self.window(ino, &from, WINDOW.min(count_max.saturating_add(2)))?;
+            let (names, next) = self.window(ino, &from, WINDOW.min(count_max.saturating_add(2)), listing)?;
             for name in names {
                 let hash = hash_of(&name.key);
                 rank = if last_hash == Some(hash) { rank + 1 } else { 0 };
@@ -56,48 +56,51 @@ impl State {
     }
 
     /// The merged names of one window of the tree; and where the next one starts, unless it was the last.
-    fn window(&mut self, ino: Ino, from: &Bound<Bytes>, count: usize) -> Step<(Vec<Name>, Option<Bytes>)> {
+    fn window(
+        &mut self,
+        ino: Ino,
+        from: &Bound<Bytes>,
+        count: usize,
+        listing: Listing,
+    ) -> Step<(Vec<Name>, Option<Bytes>)> {
         let base: MapRoot = self.loaded_dir(ino)?.base.clone();
         let found = map_tree::range(&mut self.resident_nodes(), &base, from.as_ref().map(|b| &b[..]), count)?;
         let next = if found.len() < count { None } else { found.last().map(|(key, _)| key.clone()) };
         let to = next.clone().map_or(Bound::Unbounded, Bound::Included);
-        let mut names = BTreeMap::new();
-        for (key, value) in found {
-            // Before any reference is taken: a name that is none is shown to nobody.
-            DirKey::from_encoded(key.clone()).map_err(|_| damaged(ino, base.root.as_ref()))?;
-            let name = match decode_entry(ino, &value, base.root.as_ref())? {
-                Entry::Own(record) => Name {
-                    key: key.clone(),
-                    ino: record.attr.ino,
-                    kind: record.attr.kind,
-                    attr: Some(listed_attr(&record)),
-                    linked: false,
-                },
-                Entry::Link { ino, kind } => Name { key: key.clone(), ino, kind, attr: None, linked: true },
-            };
-            names.insert(key, name);
-        }
+        // Before any reference is taken: a name that is none is shown to nobody.
+        let in_tree = found.into_iter().map(|(key, value)| {
+            let name = stored_name(key, &value, listing);
+            name.map_err(|_| damaged(ino, base.root.as_ref()))
+        });
+        let in_tree = in_tree.collect::<Step<Vec<Name>>>()?;
         let dir = self.loaded_dir(ino)?;
-        let layers = [dir.flushing.as_ref(), Some(&dir.changes)];
-        let changed: Vec<(Bytes, Change)> = layers
-            .into_iter()
-            .flatten()
+        let layers = [dir.flushing.as_ref(), Some(&dir.changes)].into_iter().flatten();
+        let changed: BTreeMap<Bytes, Change> = layers
             .flat_map(|changes| changes.range((from.clone(), to.clone())))
             .map(|(key, change)| (key.clone(), *change))
             .collect();
+        if changed.is_empty() {
+            return Ok((in_tree, next));
+        }
+        let mut names = Vec::with_capacity(in_tree.len() + changed.len());
+        let mut in_tree = in_tree.into_iter().peekable();
         for (key, change) in changed {
+            while let Some(name) = in_tree.next_if(|name| name.key < key) {
+                names.push(name);
+            }
+            // What changed stands for what the tree has of this name.
+            in_tree.next_if(|name| name.key == key);
             match change {
-                Change::Gone => drop(names.remove(&key)),
+                Change::Gone => {}
                 Change::Own(ino) => {
                     let kind = self.loaded(ino)?.attr.kind;
-                    names.insert(key.clone(), Name { key, ino, kind, attr: None, linked: false });
+                    names.push(Name { key, ino, kind, attr: None, linked: false });
                 }
-                Change::Link(ino, kind) => {
-                    names.insert(key.clone(), Name { key, ino, kind, attr: None, linked: true });
-                }
+                Change::Link(ino, kind) => names.push(Name { key, ino, kind, attr: None, linked: true }),
             }
         }
-        Ok((names.into_values().collect(), next))
+        names.extend(in_tree);
+        Ok((names, next))
     }
 
     /// Adds the attributes, where they are asked for.
@@ -139,11 +142,26 @@ impl State {
     }
 }
 
-/// What stat shows of a record that is not in memory.
-fn listed_attr(record: &Record) -> Attr {
-    let mut attr = record.attr.clone();
-    if let cairn_block::entry::Content::Dir(root) = &record.content {
-        attr.size = root.count;
+/// A name as the tree has it, with no more of its entry read than the listing shows.
+fn stored_name(key: Bytes, value: &Bytes, listing: Listing) -> Result<Name, EntryError> {
+    let key = DirKey::from_encoded(key)?.into_encoded();
+    if listing == Listing::Names {
+        let (ino, kind) = Entry::peek(value)?;
+        return Ok(Name { key, ino, kind, attr: None, linked: false });
     }
-    attr
+    Ok(match Entry::decode(value)? {
+        Entry::Own(record) => {
+            let (ino, kind) = (record.attr.ino, record.attr.kind);
+            Name { key, ino, kind, attr: Some(listed_attr(record)), linked: false }
+        }
+        Entry::Link { ino, kind } => Name { key, ino, kind, attr: None, linked: true },
+    })
+}
+
+/// What stat shows of a record that is not in memory.
+fn listed_attr(record: Record) -> Attr {
+    match record.content {
+        cairn_block::entry::Content::Dir(root) => Attr { size: root.count, ..record.attr },
+        _ => record.attr,
+    }
 }

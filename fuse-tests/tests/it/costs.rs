@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use cairn_fuse_tests::costs::{Costs, undisturbed};
-use cairn_fuse_tests::{Node, Random, Scale, figure, skip};
+use cairn_fuse_tests::{Node, Random, Scale, command, figure, skip};
 
 /// Repetitions of one call: a cost per call of less than one shows as well.
 const TIMES: u64 = 100;
@@ -134,6 +134,19 @@ fn a_large_folder_is_listed_in_few_requests_and_few_blocks() {
         let costs = Costs::of(&node, stat_all);
         figure!("ls -l of {ENTRIES} entries, cold: {costs}");
         assert!(costs.store("blocks_read") <= ENTRIES / 50, "{costs}");
+        // What `ls` asks: names first, which must not make the long form look each name up, and then every file for an access
+        // list, as the kernel doesn't know that there is none. It asks for a label only once.
+        node.down();
+        node.up();
+        let list = |flag: &str| {
+            let listed = command::command(&folder, "ls").arg(flag).output().expect("ls runs");
+            assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+        };
+        list("-f");
+        let costs = Costs::of(&node, || list("-l"));
+        figure!("ls -l of {ENTRIES} entries after ls -f: {costs}");
+        assert!(costs.requests_of("getxattr") <= ENTRIES + 10, "{costs}");
+        assert!(costs.requests() <= ENTRIES + ENTRIES / 50 + 10, "{costs}");
         // Moving the folder moves its entries in no way.
         settle(&node);
         let costs = Costs::of(&node, || {
