@@ -141,6 +141,16 @@ fn status_text(status: &Status, log_file: &Path) -> String {
             store.segments
         ),
     ]);
+    if store.dropped_bytes > 0 {
+        // A record that was never durable and one that was damaged since look the same at the end of a log.
+        table.row([
+            "",
+            &format!(
+                "its log ended in {} that were not sound: cut off by a crash before they were durable, or damage",
+                size(store.dropped_bytes)
+            ),
+        ]);
+    }
     table.row(["disk", &format!("{} free", size(store.disk_free_bytes))]);
     table.row(["data", &status.data_dir.shown()]);
     table.row(["log", &log_file.display().to_string()]);

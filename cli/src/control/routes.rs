@@ -180,6 +180,9 @@ pub(crate) struct StoreStatus {
     pub(crate) state: String,
     /// Why it isn't healthy.
     pub(crate) reasons: Vec<String>,
+    /// Bytes at the end of the log that were not sound when the store was opened, and were dropped.
+    #[serde(default)]
+    pub(crate) dropped_bytes: u64,
     /// Blocks in it.
     pub(crate) blocks: u64,
     /// Bytes of its log on the disk.

@@ -62,6 +62,7 @@ impl Node {
         StoreStatus {
             state: state.to_owned(),
             reasons,
+            dropped_bytes: self.store.open_report().torn_bytes,
             blocks: stats.blocks,
             log_bytes: stats.log_bytes,
             block_bytes: stats.block_bytes,
