@@ -61,7 +61,7 @@ fn place<'v>(volume: &'v dyn Operations, order: &GetOrder) -> Outcome<Vec<Placed
             .while_(format!("opening {}", directory.display()))
             .hint("the target is a directory that exists, or a new name in one that exists")
     })?;
-    let shared = Arc::new(TargetDir { directory: opened, path: directory.to_owned(), finish: None });
+    let shared = Arc::new(TargetDir { directory: opened, path: directory.to_owned(), is_new: false, finish: None });
     let place_one = |source: &Vec<u8>| {
         let found = tree::expect(volume, source)?;
         let name = if into {
@@ -80,6 +80,8 @@ fn place<'v>(volume: &'v dyn Operations, order: &GetOrder) -> Outcome<Vec<Placed
 pub(super) struct TargetDir<'v> {
     directory: OwnedFd,
     path: PathBuf,
+    /// It was made by this copy: nothing in it can be replaced, and until it is whole nobody else may enter it.
+    is_new: bool,
     finish: Option<Finish<'v>>,
 }
 
@@ -175,17 +177,21 @@ impl<'a> Walk<'_, 'a> {
     fn make_directory(&mut self, source: Found<'a>, target: &Arc<TargetDir<'a>>, name: &Path) -> Outcome<Visit<'a>> {
         let path = target.path.join(name);
         let is_target = name == Path::new(".");
+        let mut is_new = false;
         if !is_target {
             // Private until it is whole: its own mode comes at the end.
             match rustix::fs::mkdirat(&target.directory, name, Mode::RWXU) {
                 Err(Errno::EXIST) => {}
-                made => made?,
+                made => {
+                    made?;
+                    is_new = true;
+                }
             }
         }
         let directory = open_directory(&target.directory, name)?;
         let ino = source.ino();
         let finish = (!is_target).then(|| Finish { source, tally: self.tally, _parent: target.clone() });
-        Ok((ino, Arc::new(TargetDir { directory, path, finish })))
+        Ok((ino, Arc::new(TargetDir { directory, path, is_new, finish })))
     }
 
     fn file(&mut self, source: Found<'a>, target: &Arc<TargetDir<'a>>, name: &Path) -> Outcome<()> {
@@ -277,7 +283,7 @@ impl FileJob<'_> {
         let (volume, ino, directory) = (self.source.volume(), self.source.ino(), &self.target.directory);
         let flags = OpenFlags { read: true, write: false, truncate: false, kill_priv: KillPriv::Keep };
         let _opened = Opened::file(volume, ino, flags)?;
-        replace_at(directory, &self.name, |name| {
+        make_at(&self.target, &self.name, |name| {
             let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = File::from(rustix::fs::openat(directory, name, create, Mode::RUSR | Mode::WUSR)?);
             copy_contents(volume, &self.source, &file, tally)?;
@@ -296,14 +302,17 @@ fn not_whole() -> Failure {
 /// Copies the data between the holes.
 fn copy_contents(volume: &dyn Operations, source: &Found<'_>, file: &File, tally: &Tally<'_>) -> Outcome<()> {
     let (ino, size) = (source.ino(), source.attr.size);
-    let mut offset = 0;
+    let has_holes = source.attr.allocated < size;
+    let (mut offset, mut written) = (0, 0);
     while offset < size {
-        let start = match volume.seek(wait(), ino, offset, Seek::Data) {
-            Err(FsError::NoData) => break,
-            start => start?,
-        };
-        let end = volume.seek(wait(), ino, start, Seek::Hole)?.min(size);
-        offset = start;
+        let mut end = size;
+        if has_holes {
+            offset = match volume.seek(wait(), ino, offset, Seek::Data) {
+                Err(FsError::NoData) => break,
+                start => start?,
+            };
+            end = volume.seek(wait(), ino, offset, Seek::Hole)?.min(size);
+        }
         while offset < end {
             let wanted = u32::try_from(end - offset).unwrap_or(u32::MAX).min(PIECE_BYTES as u32);
             let pieces = volume.read(wait(), ino, offset, wanted)?;
@@ -315,11 +324,16 @@ fn copy_contents(volume: &dyn Operations, source: &Found<'_>, file: &File, tally
                 file.write_all_at(piece, offset)?;
                 offset += piece.len() as u64;
             }
+            written = offset;
             tally.copied(pieces.len() as u64)?;
         }
         offset = offset.max(end);
     }
-    Ok(file.set_len(size)?)
+    // A hole at the end, or a file that was cut meanwhile.
+    if written != size {
+        file.set_len(size)?;
+    }
+    Ok(())
 }
 
 /// Copies the extended attributes that this process may set.
@@ -367,6 +381,19 @@ fn open_directory(above: impl AsFd, path: &Path) -> rustix::io::Result<OwnedFd> 
     // The target itself may be reached through links; it was named by the person.
     let flags = if path.is_absolute() { flags } else { flags | OFlags::NOFOLLOW };
     rustix::fs::openat(above, path, flags, Mode::empty())
+}
+
+/// Makes something under its own name in a directory that this copy made, and as [`replace_at`] does in others.
+fn make_at(target: &TargetDir<'_>, name: &Path, make: impl Fn(&Path) -> Outcome<()>) -> Outcome<()> {
+    if !target.is_new {
+        return replace_at(&target.directory, name, make);
+    }
+    let made = make(name);
+    if made.is_err() {
+        // Nothing may be there; what failed before is the news.
+        let _ = rustix::fs::unlinkat(&target.directory, name, AtFlags::empty());
+    }
+    made
 }
 
 /// Makes something under a temporary name and moves it over `name` when it is whole.
