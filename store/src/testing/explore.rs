@@ -6,8 +6,11 @@
 
 use std::cell::Cell;
 use std::fmt::Debug;
+use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a failing history is thinned out. What is left after that is short enough to read, or never will be.
@@ -72,12 +75,13 @@ impl Random {
 
 /// Plays histories. `step` makes the next step of one; `play` carries the steps out and panics at a difference.
 ///
-/// With `CAIRN_SEED` set only that history is played, as long as the longer of the two extents makes it.
+/// The long extent is played on all cores. With `CAIRN_SEED` set only that history is played, as long as the longer of the
+/// two extents makes it.
 pub fn explore<S: Clone + Debug>(
     name: &str,
     (short, full): (Extent, Extent),
-    step: impl Fn(&mut Random) -> S,
-    play: impl Fn(&mut dyn Iterator<Item = S>),
+    step: impl Fn(&mut Random) -> S + Sync,
+    play: impl Fn(&mut dyn Iterator<Item = S>) + Sync,
 ) {
     let fixed = std::env::var("CAIRN_SEED").ok().map(|seed| seed.parse().expect("CAIRN_SEED is a number"));
     let extent = match fixed {
@@ -87,14 +91,40 @@ pub fn explore<S: Clone + Debug>(
     let first = fixed.unwrap_or_else(seed_of_the_clock);
     println!("{name}: {} histories of {} steps, seeds from {first}", extent.runs, extent.steps);
     let begun = Instant::now();
-    for seed in (0..extent.runs).map(|run| first.wrapping_add(run)) {
-        let mut random = Random::new(seed);
-        let history: Vec<S> = (0..extent.steps).map(|_| step(&mut random)).collect();
-        if let Some(taken) = failure(&history, &play, false) {
-            report(name, seed, &history[..taken], &play);
+    let next = AtomicU64::new(0);
+    // The first failure that any thread met; the others finish the history they are at.
+    let failed = Mutex::new(None);
+    let work = || {
+        loop {
+            let run = next.fetch_add(1, Ordering::Relaxed);
+            if run >= extent.runs {
+                return;
+            }
+            let seed = first.wrapping_add(run);
+            let mut random = Random::new(seed);
+            let history: Vec<S> = (0..extent.steps).map(|_| step(&mut random)).collect();
+            if let Some(taken) = failure(&history, &play, false) {
+                next.store(extent.runs, Ordering::Relaxed);
+                lock(&failed).get_or_insert((seed, taken));
+            }
         }
+    };
+    let is_full = extent.runs == full.runs;
+    let threads = if is_full { thread::available_parallelism().map_or(1, NonZero::get) } else { 1 };
+    thread::scope(|scope| {
+        (1..threads).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    if let Some((seed, taken)) = *lock(&failed) {
+        let mut random = Random::new(seed);
+        let failing: Vec<S> = (0..taken).map(|_| step(&mut random)).collect();
+        report(name, seed, &failing, &play);
     }
     println!("{name}: no difference in {:.1} s", begun.elapsed().as_secs_f64());
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn seed_of_the_clock() -> u64 {
