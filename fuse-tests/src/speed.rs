@@ -39,9 +39,10 @@ const ACCESSES_PER_FILE: u32 = 4;
 /// An fsync costs a hundred creates.
 const FILES_PER_FSYNC: u32 = 6;
 
-/// Measures everything in a fresh folder below `dir`, and removes it again.
+/// Measures everything in a fresh folder below `dir`, and removes it again. Each seed has a name of its own: ext4 places folders
+/// by their names.
 pub fn measure(dir: &Path, load: Load) -> io::Result<Vec<Figure>> {
-    let folder = dir.join(format!("fsbench-{}", std::process::id()));
+    let folder = dir.join(format!("fsbench-{}-{}", std::process::id(), load.seed));
     std::fs::create_dir(&folder)?;
     let mut bench = Bench { folder: folder.clone(), load, random: Random::new(load.seed), figures: Vec::new() };
     let outcome = bench.run();

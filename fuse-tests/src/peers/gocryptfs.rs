@@ -10,7 +10,7 @@ pub fn mount(scratch: &Scratch) -> Option<PathBuf> {
     if !command::exists("gocryptfs") {
         return None;
     }
-    let (cipher, plain) = (scratch.folder("cipher"), scratch.folder("plain"));
+    let (cipher, plain) = (scratch.folder_of_regions("cipher"), scratch.folder("plain"));
     let password = scratch.path().join("password");
     std::fs::write(&password, "bench\n").expect("a file in our own scratch");
     let run = |extra: &[&Path], init: bool| {

@@ -32,7 +32,7 @@ const AIMS: [(&str, Aim); 9] = [
 pub(crate) fn run(rounds: usize, stream_mib: u64, files: u32) {
     let scratch = Scratch::new();
     let node = Node::start_with(Setup { patience: Some(Duration::from_secs(3600)), ..Setup::default() });
-    let disk = scratch.folder("disk");
+    let disk = scratch.folder_of_regions("disk");
     let gocryptfs = gocryptfs::mount(&scratch);
     if gocryptfs.is_none() {
         println!("  gocryptfs is not installed: nothing to compare with but the disk");

@@ -32,6 +32,7 @@ pub(crate) fn measure(size: &Size) -> Part {
     let (contenders, missing) = archivers::installed();
     let scratch = Scratch::new();
     let source = scratch.path().join("source");
+    let ground = scratch.folder_of_regions("rounds");
     let bytes = real_data::gather(&source, size.data_bytes);
     let files = command::succeed(command::command(&source, "sh").args(["-c", "find . | wc -l"]));
     let mut bench = Bench { samples: Samples::of(contenders.iter().map(|(name, _)| *name)), source: &source, bytes };
@@ -39,13 +40,16 @@ pub(crate) fn measure(size: &Size) -> Part {
     for round in 0..size.rounds {
         for (index, (name, make)) in contenders.iter().enumerate() {
             eprintln!("  round {} of {}: {name}", round + 1, size.rounds);
-            let place = Scratch::new();
-            let mut archiver = make(place.path());
+            let place = ground.join(format!("{name}-{round}"));
+            std::fs::create_dir(&place).expect("a folder in our own scratch");
+            let mut archiver = make(&place);
             let seed = (round * contenders.len() + index) as u64;
-            let back = bench.round(index, archiver.as_mut(), place.path(), seed);
+            let back = bench.round(index, archiver.as_mut(), &place, seed);
             if round == 0 {
                 remarks.extend(differences(name, &source, &back));
             }
+            drop(archiver);
+            std::fs::remove_dir_all(&place).expect("a folder in our own scratch");
         }
     }
     Part {

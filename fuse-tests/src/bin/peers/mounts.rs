@@ -31,7 +31,7 @@ const AIMS: [Aim; 9] = [
 pub(crate) fn measure(size: &Size) -> Vec<Part> {
     let scratch = Scratch::new();
     let node = Node::start_with(Setup { patience: Some(PATIENCE), ..Setup::default() });
-    let disk = scratch.folder("disk");
+    let disk = scratch.folder_of_regions("disk");
     let kind = machine::filesystem(&disk);
     let mut places: Vec<(String, PathBuf)> = vec![(kind.clone(), disk)];
     let mut remarks = Vec::new();
