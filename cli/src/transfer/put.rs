@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -473,17 +472,17 @@ fn next_data(file: &File, offset: u64) -> io::Result<Option<(u64, u64)>> {
 }
 
 fn read_piece(file: &File, offset: u64, wanted: usize) -> io::Result<Bytes> {
-    let mut buffer = vec![0; wanted];
-    let mut filled = 0;
-    while filled < wanted {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+    // Not zeroed first: for large files that costs as much as the reading.
+    let mut buffer = Vec::with_capacity(wanted);
+    while buffer.len() < wanted {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
             Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-    buffer.truncate(filled);
+    buffer.truncate(wanted);
     Ok(buffer.into())
 }
 
