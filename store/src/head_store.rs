@@ -37,7 +37,7 @@ pub trait HeadStore: Send + Sync {
     /// [`StoreError::HeadConflict`]. Numbers may arrive in any order.
     fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError>;
 
-    /// All heads kept, sorted by device, then number.
+    /// All heads kept, sorted by device, then number. One that can't be read has no bytes.
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError>;
 
     /// Forgets heads; those that are not here are passed over.
@@ -51,6 +51,9 @@ pub trait HeadStore: Send + Sync {
 
     /// The journal records above `after`, ascending. Damage shows as a gap: the reader stops there.
     fn deltas(&self, volume: &VolumeId, after: u64) -> Result<Vec<(u64, BlockId)>, StoreError>;
+
+    /// The highest number that was appended or trimmed; 0 if there was none. The next one is above it.
+    fn last_delta(&self, volume: &VolumeId) -> Result<u64, StoreError>;
 
     /// Forgets the journal up to and including `upto`: a durable head contains it.
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError>;

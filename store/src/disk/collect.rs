@@ -24,7 +24,7 @@ use crate::sync::Mutex;
 use crate::{Collection, Collector, Progress, StoreError, SweepOptions, SweepReport};
 
 /// Blocks decided on with the gate closed: a put waits for about a millisecond at most.
-const PAGE_BLOCKS: usize = 1024;
+pub(super) const PAGE_BLOCKS: usize = 1024;
 
 /// What of a segment is alive, by the index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cairn_block::{Block, BlockId};
 
-use super::catalog::{Change, HeadKey};
-use super::collect::Live;
+use super::catalog::{Change, HeadKey, Journal};
+use super::collect::{Live, PAGE_BLOCKS};
 use super::inner::{Inner, Place};
 use super::quarantine::Why;
 use super::record::{DeadEntry, Header, Location, Subject, place_from};
@@ -84,10 +84,11 @@ impl Inner {
 
     /// Closed segments that are worth rewriting, those with the fewest live bytes first.
     fn candidates(&self, live: &BTreeMap<u32, Live>) -> Vec<u32> {
-        let active = self.appender.active_number();
         let of = |number: &u32| live.get(number).copied().unwrap_or_default();
+        // The list first: a segment that comes after it is not in it, and one that is in it and below the active one is closed.
         let mut candidates: Vec<_> = self.log.segments.list();
-        candidates.retain(|(number, len)| *number != active && self.is_worth_it(*len, of(number)));
+        let active = self.appender.active_number();
+        candidates.retain(|(number, len)| *number < active && self.is_worth_it(*len, of(number)));
         candidates.sort_by_key(|(number, _)| of(number).bytes);
         candidates.into_iter().map(|(number, _)| number).collect()
     }
@@ -97,14 +98,21 @@ impl Inner {
         if self.quarantine.blocks().iter().any(|(_, at, _)| at.segment == number) {
             return Ok(None);
         }
+        // From there on the index may not know what is alive: the disk would not give it when it was last read.
+        if self.index.unread()?.is_some_and(|unread| number >= unread.segment) {
+            return Ok(None);
+        }
         let Some(segment) = self.log.segments.get(number) else { return Ok(None) };
         let Some(file) = self.log.segments.file(number)? else { return Ok(None) };
         let log = &*self.log;
         let mut scan = Scan::new(&log.device, &file, &log.store, number, SEGMENT_HEADER_BYTES, segment.len);
-        let (mut blocks, mut bytes) = (0, 0);
+        let (mut blocks, mut bytes, mut has_holes) = (0, 0, false);
         let mut pace = Pace::new();
         while let Some(found) = scan.next() {
-            let Found::Record { header, payload, is_intact, .. } = found else { continue };
+            let Found::Record { header, payload, is_intact, .. } = found else {
+                has_holes = true;
+                continue;
+            };
             let Some(subject) = self.subject_now(&header, payload)? else { continue };
             if !is_intact {
                 if header.subject.is_block() {
@@ -119,8 +127,33 @@ impl Inner {
             pace.step(copied, || self.appender.sync())?;
         }
         // Fewer than the index told of: some lie in a hole of this segment.
-        let is_complete = blocks >= blocks_expected && !scan.has_read_errors();
+        let is_complete =
+            blocks >= blocks_expected && !scan.has_read_errors() && !(has_holes && self.is_pointed_into(number)?);
         Ok(is_complete.then_some(bytes))
+    }
+
+    /// Whether anything that is alive still lies in a segment, whose records were copied as far as they can be read.
+    fn is_pointed_into(&self, number: u32) -> Result<bool, StoreError> {
+        {
+            let catalog = self.catalog.read();
+            let mut heads = catalog.heads.values().map(|head| head.at);
+            let deltas = |journal: &Journal| journal.deltas.values().any(|(at, _)| at.segment == number);
+            let trims = |journal: &Journal| journal.trimmed_at.is_some_and(|at| at.segment == number);
+            if heads.any(|at| at.segment == number) || catalog.journals.values().any(|j| deltas(j) || trims(j)) {
+                return Ok(true);
+            }
+        }
+        self.appender.sync()?;
+        self.checkpoint(false)?;
+        let mut after = None;
+        loop {
+            let page = self.page(after.as_ref(), PAGE_BLOCKS)?;
+            let Some((last, _)) = page.last() else { return Ok(false) };
+            if page.iter().any(|(_, at)| at.segment == number) {
+                return Ok(true);
+            }
+            after = Some(*last);
+        }
     }
 
     /// As what a record has to be kept; `None` if it is dead.

@@ -31,7 +31,8 @@ impl HeadStore for DiskStore {
         let change = |at| Change::Head { volume, device, seq, id, at };
         let (_, nudge) = inner.appender.append(&mut writer, &record, None, change)?;
         drop(writer);
-        inner.nudge(nudge, record.bytes())
+        inner.nudge_on(nudge, record.bytes());
+        Ok(())
     }
 
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {
@@ -75,7 +76,8 @@ impl HeadStore for DiskStore {
         let (_, nudge) = inner.appender.append(&mut writer, &record, Some(block), change)?;
         drop(writer);
         inner.heal(&id);
-        inner.nudge(nudge, record.bytes())
+        inner.nudge_on(nudge, record.bytes());
+        Ok(())
     }
 
     fn deltas(&self, volume: &VolumeId, after: u64) -> Result<Vec<(u64, BlockId)>, StoreError> {
@@ -100,7 +102,12 @@ impl HeadStore for DiskStore {
         let change = |at| Change::Trim { volume, upto, at };
         let (_, nudge) = inner.appender.append(&mut writer, &record, None, change)?;
         drop(writer);
-        inner.nudge(nudge, record.bytes())
+        inner.nudge_on(nudge, record.bytes());
+        Ok(())
+    }
+
+    fn last_delta(&self, volume: &VolumeId) -> Result<u64, StoreError> {
+        Ok(self.inner.catalog.read().journals.get(volume).map_or(0, |journal| journal.last()))
     }
 
     fn volumes(&self) -> Result<Vec<VolumeId>, StoreError> {
@@ -115,7 +122,8 @@ impl HeadStore for DiskStore {
 }
 
 impl Inner {
-    /// A head's bytes; `None` if it was dropped meanwhile, or is damaged: one must not hide the others.
+    /// A head's bytes; `None` if it was dropped meanwhile. Of a damaged one there are none: it must not hide the others, and
+    /// whoever collects has to know that there is one.
     fn head_bytes(&self, key: &HeadKey) -> Result<Option<Bytes>, StoreError> {
         let mut tried = None;
         loop {
@@ -131,7 +139,7 @@ impl Inner {
             if tried.replace(head) == Some(head) {
                 let (volume, device, seq) = key;
                 tracing::error!(%volume, %device, seq, "a head is damaged");
-                return Ok(None);
+                return Ok(Some(Bytes::new()));
             }
         }
     }
@@ -167,6 +175,7 @@ impl Inner {
         let change = |_| Change::DropHead { volume, device, seq };
         let (_, nudge) = self.appender.append(&mut writer, &record, None, change)?;
         drop(writer);
-        self.nudge(nudge, record.bytes())
+        self.nudge_on(nudge, record.bytes());
+        Ok(())
     }
 }

@@ -97,6 +97,11 @@ impl Index {
         Ok(())
     }
 
+    /// Closes it: whoever asks from now on hears that it has to be made anew.
+    pub(crate) fn shut(&self) {
+        drop(self.db.write().take());
+    }
+
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         *self.checkpoint.lock()
     }

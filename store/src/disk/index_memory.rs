@@ -54,6 +54,9 @@ impl Index {
         Ok(Self { store, maps: Mutex::default() })
     }
 
+    /// There is nothing that could fail half-way.
+    pub(crate) fn shut(&self) {}
+
     pub(crate) fn reset(&self) -> Result<()> {
         *self.maps.lock() = Maps::default();
         Ok(())

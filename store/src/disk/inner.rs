@@ -249,6 +249,13 @@ impl Inner {
         Ok(())
     }
 
+    /// The same after a record that is accepted and counts, whatever fails behind it: the next sync says so.
+    pub(crate) fn nudge_on(&self, nudge: Nudge, bytes: u64) {
+        if let Err(error) = self.nudge(nudge, bytes) {
+            tracing::warn!(%error, "what was accepted could not be carried on");
+        }
+    }
+
     /// Carries everything to the index; durably there too if asked.
     pub(crate) fn checkpoint(&self, is_durable: bool) -> Result<(), StoreError> {
         match self.checkpoint_once(is_durable) {
@@ -308,23 +315,32 @@ impl Inner {
         self.log.reserve.make_room(self.options.index_headroom_bytes());
         self.appender.paused(|| {
             let _nobody_asks = self.rebuilding.write();
-            self.index.reset()?;
-            for (id, at, _) in self.quarantine.blocks().iter().filter(|(_, _, why)| *why == Why::Wrong) {
-                self.index.set_quarantined(id, Some(*at))?;
+            let rebuilt = self.read_log_into_index();
+            if rebuilt.is_err() {
+                // A part of an index must not be taken for all of it.
+                self.index.shut();
             }
-            let catalog = Catalog::default();
-            let (log, index, quarantine) = (&*self.log, &self.index, &self.quarantine);
-            let mut replay = Replay { log, index, quarantine, catalog };
-            let replayed = replay.run(Position::default(), Tail::Durable)?;
-            let unread = replayed.unread;
-            let mut catalog = self.catalog.write();
-            let settled = catalog.settled + 1;
-            *catalog = replay.catalog;
-            catalog.settled = settled;
-            drop(catalog);
-            self.index.set_unread(unread)?;
+            rebuilt?;
             self.index.flush()
         })
+    }
+
+    fn read_log_into_index(&self) -> Result<(), StoreError> {
+        self.index.reset()?;
+        for (id, at, _) in self.quarantine.blocks().iter().filter(|(_, _, why)| *why == Why::Wrong) {
+            self.index.set_quarantined(id, Some(*at))?;
+        }
+        let catalog = Catalog::default();
+        let (log, index, quarantine) = (&*self.log, &self.index, &self.quarantine);
+        let mut replay = Replay { log, index, quarantine, catalog };
+        let replayed = replay.run(Position::default(), Tail::Durable)?;
+        let unread = replayed.unread;
+        let mut catalog = self.catalog.write();
+        let settled = catalog.settled + 1;
+        *catalog = replay.catalog;
+        catalog.settled = settled;
+        drop(catalog);
+        self.index.set_unread(unread)
     }
 
     /// Ends in order: the next open has nothing to replay.

@@ -129,11 +129,14 @@ impl Layout {
     /// that program: so a lock that is taken is asked for again for a moment.
     pub(crate) fn lock(&self) -> Result<File, StoreError> {
         let path = self.lock_file();
-        let file = plain::open_or_replace(&path).map_err(|source| StoreError::io("open", &path, source))?;
+        let failed = |source| StoreError::io("open", &path, source);
+        // Replaced by nobody while it is a file: who holds a lock that has no name any more keeps nobody out.
+        let mut file = plain::open_to_hold(&path).map_err(failed)?;
         let began = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(file),
+                Ok(()) if plain::is_named(&file, &path) => return Ok(file),
+                Ok(()) => file = plain::open_to_hold(&path).map_err(failed)?,
                 Err(Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PATIENCE / 50),
                 Err(Errno::WOULDBLOCK) => return Err(StoreError::Locked { path: self.root.clone() }),
                 Err(errno) => return Err(StoreError::io("lock", &path, errno.into())),

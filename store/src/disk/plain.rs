@@ -38,6 +38,16 @@ pub(crate) fn open_or_replace(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
+/// Opens a plain file that is only held, never written: under whatever other names. Makes it where it is missing, and anew
+/// where something else has its name.
+pub(crate) fn open_to_hold(path: &Path) -> io::Result<File> {
+    match open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => open_or_replace(path),
+        Err(_) if std::fs::symlink_metadata(path).is_ok_and(|metadata| !metadata.is_file()) => open_or_replace(path),
+        opened => opened,
+    }
+}
+
 /// Up to `max` bytes of a plain file.
 pub(crate) fn read(path: &Path, max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
@@ -67,6 +77,13 @@ pub(crate) fn is_plain_directory(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// Whether a file is still what its name leads to.
+pub(crate) fn is_named(file: &File, path: &Path) -> bool {
+    let identity = |metadata: Metadata| (metadata.dev(), metadata.ino());
+    let (held, named) = (file.metadata().map(identity), std::fs::symlink_metadata(path).map(identity));
+    held.is_ok_and(|held| named.is_ok_and(|named| held == named))
 }
 
 fn checked(options: &mut OpenOptions, path: &Path) -> io::Result<File> {

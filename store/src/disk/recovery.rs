@@ -82,10 +82,23 @@ pub(crate) fn open(root: &Path, options: &DiskOptions) -> Result<Opened, StoreEr
         reserve: Reserve::open(layout.reserve(), options.reserve_bytes),
         segment_bytes: options.segment_bytes(),
     };
+    let synced = sync_end(&log)?;
     let (index, catalog, replayed) = recover(&layout, &log, &quarantine, options, &mut report)?;
     (report.records_replayed, report.bytes_replayed) = (replayed.records, replayed.bytes);
-    let writer = go_on(&log, &index, &replayed, &mut report)?;
+    let mut writer = go_on(&log, &index, &replayed, &mut report)?;
+    if let Some((segment, error)) = synced {
+        tracing::error!(%error, "the end of the log cannot be synced: read-only");
+        writer.set_read_only(ReadOnlyReason::SyncFailed { segment: segment.into() });
+    }
     Ok(Opened { lock, log: Arc::new(log), index, catalog, quarantine, writer, report })
+}
+
+/// What a killed process left in the page cache is synced before the index hears of it, which may become durable at any
+/// moment: it is never ahead of the log. Says what failed, if anything: a second sync would succeed over what is lost.
+fn sync_end(log: &Log) -> Result<Option<(u32, StoreError)>, StoreError> {
+    let Some((number, _)) = log.segments.list().last().copied() else { return Ok(None) };
+    let Some(file) = log.segments.file(number)? else { return Ok(None) };
+    Ok(log.device.sync_data(&file, &log.segments.path(number)).err().map(|error| (number, error)))
 }
 
 fn create_log_dir(path: &Path) -> Result<(), StoreError> {

@@ -2,9 +2,9 @@
 //! work on a disk that is out of bytes or of inodes. Whatever makes room may cut a piece off; new blocks are refused until
 //! it is whole again.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -122,9 +122,10 @@ impl Reserve {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let Some(file) = &state.file else { return true };
-        let keep = |path: &PathBuf| OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        // A link is not followed and a pipe not waited for: this holds up everyone who needs room.
+        let keep = plain::open_or_replace;
         // Something else in such a place is no want of inodes.
-        let has_no_room = |path| keep(&path).is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+        let has_no_room = |path: PathBuf| keep(&path).is_err_and(|error| error.kind() == ErrorKind::StorageFull);
         state.is_short_of_files = self.spare_files().any(has_no_room);
         if state.held > self.wanted && file.set_len(self.wanted).is_ok() {
             state.held = self.wanted;

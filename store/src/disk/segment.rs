@@ -108,8 +108,13 @@ pub(crate) fn create(device: &Device, dir: &Path, header: &SegmentHeader) -> Res
     match finish() {
         Ok(()) => Ok((file, path)),
         Err(error) => {
-            // It holds no record yet; if it stays, the next open finds an empty segment.
-            let _ = std::fs::remove_file(&path);
+            // It holds no record yet, but says where the one before it ends: if its name came back after a crash, what that
+            // one takes from now on would count as void. The descriptor goes first: it may be the last there was.
+            drop(file);
+            let removed = std::fs::remove_file(&path).map_err(|source| StoreError::io("remove", &path, source));
+            if let Err(error) = removed.and_then(|()| sync_dir(dir)) {
+                tracing::error!(%error, "a segment that could not be made may come back");
+            }
             Err(error)
         }
     }

@@ -74,7 +74,9 @@ impl DiskStore {
         let dir = dir.as_ref();
         let opened = recovery::open(dir, &options)?;
         let inner = Arc::new(Inner::new(dir.to_path_buf(), options, opened));
-        if inner.report.index_rebuilt || inner.report.bytes_replayed > 0 {
+        // An index must not say durably what the log may lose: one that can't be synced is read again by the next open.
+        let is_synced = inner.appender.read_only().is_none();
+        if is_synced && (inner.report.index_rebuilt || inner.report.bytes_replayed > 0) {
             inner.checkpoint(true)?;
         }
         let worker = Some(Worker::start(&inner)?);

@@ -105,6 +105,10 @@ impl<S: HeadStore> HeadStore for FaultyStore<S> {
         self.faults.strike(Call::Deltas).around(None, || self.inner.deltas(volume, after))
     }
 
+    fn last_delta(&self, volume: &VolumeId) -> Result<u64, StoreError> {
+        self.faults.strike(Call::Deltas).around(None, || self.inner.last_delta(volume))
+    }
+
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
         let strike = self.faults.strike(Call::TrimDeltas);
         strike.around(None, || self.inner.trim_deltas(volume, upto))

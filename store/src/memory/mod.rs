@@ -273,6 +273,10 @@ impl HeadStore for MemoryStore {
         Ok(later.map(|(seq, id)| (*seq, *id)).collect())
     }
 
+    fn last_delta(&self, volume: &VolumeId) -> Result<u64, StoreError> {
+        Ok(self.shared.inner.lock().visible.journals.get(volume).map_or(0, |journal| journal.last()))
+    }
+
     fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
         check_number(upto)?;
         self.shared.inner.lock().change(Change::Trim { volume: *volume, upto });

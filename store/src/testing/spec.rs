@@ -66,6 +66,8 @@ pub(super) struct Spec {
     swept: [bool; BLOCKS],
     /// Damaged since it was last synced whole. The last records of a log may go with a crash, if they are damaged.
     harmed: [bool; BLOCKS],
+    /// Was in a journal once: a second record of it may lie in the log, and is found when the index is made anew.
+    doubled: [bool; BLOCKS],
     heads: BTreeMap<HeadKey, Fact<Option<u8>>>,
     deltas: BTreeMap<(u8, u64), Fact<Option<usize>>>,
     /// The highest number each journal ever used.
@@ -134,6 +136,7 @@ impl Spec {
 
     pub(super) fn append(&mut self, volume: u8, seq: u64, block: usize) {
         self.put(block);
+        self.doubled[block] = true;
         self.deltas.entry((volume, seq)).or_default().set(Some(block));
         self.highest.insert(volume, seq);
     }
@@ -173,7 +176,7 @@ impl Spec {
             Kept::Not => self.harmed[block],
             // A damaged record may be back where a sound one is lost, and all that was swept.
             Kept::Damaged => self.harmed[block],
-            Kept::Sound => false,
+            Kept::Sound => self.harmed[block] && self.doubled[block],
         };
         let is_garbage = self.swept[block];
         let is_possible = self.blocks[block].learn(seen);

@@ -167,6 +167,10 @@ fn a_second_opener_is_refused() {
     let rig = DiskRig::new();
     let error = DiskStore::open(rig.path(), options()).expect_err("locked");
     assert!(matches!(&error, StoreError::Locked { path } if path == rig.path()), "{error}");
+    // Nor if somebody has given the lock a second name, as a copy by hard links does.
+    std::fs::hard_link(rig.path().join("lock"), rig.path().join("lock.2")).expect("a second name");
+    let error = DiskStore::open(rig.path(), options()).expect_err("locked");
+    assert!(matches!(&error, StoreError::Locked { .. }), "{error}");
 }
 
 #[test]
