@@ -53,7 +53,9 @@ pub(crate) enum Command {
     /// On the first use this makes the node: a key in the data directory and an empty store. Nothing is asked.
     Up(UpArgs),
     /// Unmount everything and end the node
-    Down,
+    ///
+    /// What was written and can't be saved, on a full disk say, keeps the node from ending.
+    Down(DownArgs),
     /// Show what is mounted, what is stored, and whether it is well
     ///
     /// With `--json` also what was done since the start, in counts: `mounts[].requests` of the kernel by kind;
@@ -139,6 +141,14 @@ pub(crate) struct MountArgs {
     /// Mount options: ro, noexec, noatime, allow_other, deadline=SECONDS, max_read=BYTES
     #[arg(short = 'o', value_name = "OPTIONS", value_delimiter = ',')]
     pub(crate) options: Vec<String>,
+}
+
+/// See [`Command::Down`].
+#[derive(Debug, Args)]
+pub(crate) struct DownArgs {
+    /// End even if something can't be saved: it is lost then
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// See [`Command::Umount`].

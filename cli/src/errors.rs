@@ -354,6 +354,7 @@ impl From<SweepError> for Failure {
         match error {
             SweepError::Heads(error) => error.into(),
             SweepError::Collect(error) => error.into(),
+            SweepError::Joined => Self::of(Kind::Busy, &error).hint("try again"),
         }
     }
 }

@@ -46,30 +46,35 @@ impl Output {
     /// A remark for a person.
     pub(crate) fn remark(self, text: impl AsRef<str>) {
         if !self.quiet {
-            eprintln!("{}", text.as_ref());
+            say(text.as_ref());
         }
     }
 
     /// One thing that failed while the rest goes on.
     pub(crate) fn trouble(self, path: &str, failure: &Failure) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "trouble": failure_json(failure), "path": path }));
+            say(serde_json::json!({ "trouble": failure_json(failure), "path": path }));
         } else {
-            eprintln!("error: {path}: {failure}");
+            say(format_args!("error: {path}: {failure}"));
         }
     }
 
     /// Why the command failed.
     pub(crate) fn failure(self, failure: &Failure) {
         if self.json {
-            eprintln!("{}", serde_json::json!({ "error": failure_json(failure) }));
+            say(serde_json::json!({ "error": failure_json(failure) }));
             return;
         }
-        eprintln!("error: {failure}");
+        say(format_args!("error: {failure}"));
         if let Some(hint) = &failure.hint {
-            eprintln!("hint: {hint}");
+            say(format_args!("hint: {hint}"));
         }
     }
+}
+
+/// A line on standard error. Nobody there to read it is no failure of what it is about.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 fn failure_json(failure: &Failure) -> serde_json::Value {

@@ -4,6 +4,8 @@
 //! sync; only then the journal is trimmed. A crash between any two leaves the old head with the
 //! whole journal, or the new head.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bytes::Bytes;
 use cairn_block::entry::VolumeRoot;
 use cairn_block::{
@@ -77,10 +79,17 @@ impl Heads {
                         return Err(newer);
                     }
                     tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over");
+                    // Its number is taken all the same, and the next one follows it.
+                    if stored.device == device && stored.seq > heads.seq {
+                        heads.seq = stored.seq;
+                        heads.previous = head_hash(&stored.bytes);
+                    }
                     fell_back = true;
                 }
             }
         }
+        // A head that is lost may have trimmed the journal beyond what the one before it says.
+        heads.delta_floor = heads.delta_floor.max(store.last_delta(&keys.volume())?);
         // What includes more comes first; a clock only decides between what includes as much.
         verified.sort_by_key(|head| (head.vector.iter().map(|(_, seq)| seq).sum::<u64>(), head.time));
         while let Some(head) = verified.pop() {
@@ -170,19 +179,25 @@ impl Volume {
         let delta_upto = journal.seq.max(heads.delta_floor);
         journal.bytes = 0;
         drop(journal);
-        let result = self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
-        match result {
-            Ok((head, folded)) => {
-                self.journal.lock().trimmed(delta_upto);
-                self.state.lock().land(&frozen, folded);
-                self.bell.drained.notify_all();
-                Ok(Some(head))
-            }
+        // A panic takes back what was frozen like any other failure: the next flush would overwrite it.
+        let fold = || self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
+        let folded = catch_unwind(AssertUnwindSafe(fold)).unwrap_or(Err(FsError::Panicked { op: "flush" }));
+        let (head, folded) = match folded {
+            Ok(folded) => folded,
             Err(error) => {
                 self.state.lock().thaw(&frozen);
-                Err(error)
+                return Err(error);
             }
-        }
+        };
+        // The head is in the store: its number is used, and after a crash it may be what counts, or the one before it with
+        // the whole journal. So the state goes on from it, also if it can't be made durable now.
+        self.state.lock().land(&frozen, folded);
+        self.bell.drained.notify_all();
+        self.counters.flush();
+        self.store.sync()?;
+        self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
+        self.journal.lock().trimmed(delta_upto);
+        Ok(Some(head))
     }
 
     fn fold_and_sign(
@@ -205,13 +220,10 @@ impl Volume {
         let head = verify(&self.keys, bytes.clone()).map_err(|_| FsError::Invalid)?;
         let volume = self.keys.volume();
         self.heads_store.put_head(&volume, &head.device, seq, &bytes)?;
-        self.counters.flush();
-        self.store.sync()?;
         heads.seq = seq;
         heads.previous = head_hash(&bytes);
         heads.delta_floor = delta_upto;
         heads.current = Some(head.clone());
-        self.heads_store.trim_deltas(&volume, delta_upto)?;
         Ok((head, folded))
     }
 
@@ -262,7 +274,8 @@ impl Volume {
         if self.is_sealed_off() {
             return Err(FsError::ReadOnly);
         }
-        if self.heads.lock().current.as_ref().is_some_and(|current| current.seq == head.seq) {
+        let is_current = |current: &Head| (current.device, current.seq) == (head.device, head.seq);
+        if self.heads.lock().current.as_ref().is_some_and(is_current) {
             return Err(FsError::NotPermitted);
         }
         Ok(self.heads_store.drop_heads(&self.keys.volume(), &[(head.device, head.seq)])?)

@@ -27,6 +27,9 @@ pub enum SweepError {
     /// A tree can't be walked, or the store failed.
     #[error(transparent)]
     Collect(#[from] CollectError),
+    /// A volume came that the collection doesn't know.
+    #[error("a volume was made while the collection began")]
+    Joined,
 }
 
 /// Neither a flush nor a journal write is under way while this is held.
@@ -55,11 +58,11 @@ impl Still<'_> {
 
 /// Removes what no head, no open file and no snapshot of those that `in_use` names needs. `volumes` has to be all
 /// volumes of the store, each once: what another one needs would be taken for garbage. `in_use` is asked once the
-/// collection has begun.
+/// collection has begun, and answers `None` if there are other volumes by then.
 pub fn sweep(
     volumes: &[Arc<Volume>],
     collector: &dyn Collector,
-    in_use: &dyn Fn() -> Vec<Ref>,
+    in_use: &dyn Fn() -> Option<Vec<Ref>>,
     options: SweepOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(Marked, SweepReport), SweepError> {
@@ -74,7 +77,7 @@ pub fn sweep(
         unsettled.iter().for_each(|id| marker.leaf(id));
         files.iter().try_for_each(|root| marker.file(root))?;
     }
-    for root in in_use() {
+    for root in in_use().ok_or(SweepError::Joined)? {
         marker.head(&root)?;
     }
     for volume in volumes {

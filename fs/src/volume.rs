@@ -530,6 +530,13 @@ impl Volume {
                 return Err(FsError::Missing { id: chunk, ino: Ino::ROOT }.into());
             }
         }
+        for (ino, content, ..) in &cut.contents {
+            if let Content::File(root) = content
+                && !self.store.has(&root.root.id).map_err(FsError::from)?
+            {
+                return Err(FsError::Missing { id: root.root.id, ino: *ino }.into());
+            }
+        }
         let wait = Wait::Until(ask.deadline);
         self.run(wait, |state| state.replay_loads(&cut.loads))?;
         journal.refers_to(&cut);

@@ -79,7 +79,7 @@ fn run(cli: Cli, output: Output) -> Outcome<()> {
     let mut session = Session::new(settings, output);
     match cli.command {
         Command::Up(args) => node::up(&mut session, args),
-        Command::Down => node::down(&mut session),
+        Command::Down(args) => node::down(&mut session, &args),
         Command::Status => node::status(&mut session),
         Command::Daemon => node::daemon(&session),
         Command::Mount(args) => mount::mount(&mut session, args),

@@ -3,10 +3,10 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use crate::args::UpArgs;
+use crate::args::{DownArgs, UpArgs};
 use crate::config::Settings;
 use crate::control::client::ClientError;
-use crate::control::routes::{MountOrder, MountStatus, Mounted, Nothing, Route, Status};
+use crate::control::routes::{DownOrder, MountOrder, MountStatus, Mounted, Nothing, Route, Status};
 use crate::errors::{Failure, Outcome};
 use crate::node::keyfile::KeyFile;
 use crate::node::lifecycle::Announcement;
@@ -78,18 +78,20 @@ fn announce(session: &Session, mounted: &Mounted, first_use: bool, end: Option<&
 }
 
 /// Ends the node; one that isn't running is down already.
-pub(super) fn down(session: &mut Session) -> Outcome<()> {
+pub(super) fn down(session: &mut Session, args: &DownArgs) -> Outcome<()> {
     let output = session.output;
     let Some(node) = session.running_node()? else {
         output.remark("the node isn't running");
         return Ok(());
     };
-    match node.call::<Nothing>(Route::Down, &Nothing {}) {
+    let status: Status = node.call(Route::Status, &Nothing {})?;
+    let process = node::Process::of(status.pid);
+    match node.call::<Nothing>(Route::Down, &DownOrder { force: args.force }) {
         Ok(Nothing {}) => {}
         Err(ClientError::Gone { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    node::wait_until_gone(&session.data_dir())?;
+    node::wait_until_gone(process, &session.data_dir())?;
     output.remark("everything is unmounted and saved; the node has ended");
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::events::{Event, EventReader};
 use super::routes::{Route, VERSION_HEADER};
 use super::socket::SocketPlace;
 use crate::errors::Failure;
+use crate::output::say;
 
 /// An answer that isn't a stream is far below this.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -177,7 +178,9 @@ impl Client {
         let ours = env!("CARGO_PKG_VERSION");
         let theirs = answer.headers().get(VERSION_HEADER).and_then(|value| value.to_str().ok());
         if let Some(theirs) = theirs.filter(|theirs| *theirs != ours) {
-            eprintln!("warning: the node runs version {theirs}, this command is {ours}; `cairn down` ends the old one");
+            say(format_args!(
+                "warning: the node runs version {theirs}, this command is {ours}; `cairn down` ends the old one"
+            ));
         }
     }
 

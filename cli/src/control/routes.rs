@@ -243,6 +243,14 @@ pub(crate) struct UmountOrder {
     pub(crate) mount_point: Option<Name>,
 }
 
+/// See [`Route::Down`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct DownOrder {
+    /// Even if something can't be saved.
+    #[serde(default)]
+    pub(crate) force: bool,
+}
+
 /// See [`Route::Put`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PutQuestion {

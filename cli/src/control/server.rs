@@ -50,7 +50,7 @@ macro_rules! table {
         use crate::node::{care, content, history, uses};
         Router::new()
             .route(Route::Status.path(), $short(|node: &Node, _: Nothing| node.status()))
-            .route(Route::Down.path(), $short(|node: &Node, _: Nothing| node.end()))
+            .route(Route::Down.path(), $short(Node::end))
             .route(Route::Mount.path(), $short(Node::mount))
             .route(Route::Umount.path(), $short(Node::umount))
             .route(Route::Put.path(), $long(content::put))

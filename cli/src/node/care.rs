@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cairn_block::{BlockId, Content, Timestamp};
 use cairn_fs::verify::{self, CheckError, CheckOptions, Checker, Event, Scope};
-use cairn_fs::{Volume, read_root, tree};
+use cairn_fs::{SweepError, Volume, read_root, tree};
 use cairn_store::{Ask, BlockStore, HeadStore, Scrubber, SweepOptions};
 
 use super::history;
@@ -21,6 +21,8 @@ use crate::transfer::tree::OPERATION_TIMEOUT;
 
 /// Blocks that are named in one answer; a file with more damage is lost as a whole.
 const DAMAGED_NAMED_MAX: usize = 100;
+/// How often a collection begins anew because a volume was made meanwhile.
+const GC_TRIES: usize = 3;
 
 /// How long one node of a tree may take.
 const NODE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -147,6 +149,17 @@ fn unknown_volumes(node: &Node) -> Outcome<Vec<cairn_block::VolumeId>> {
 
 /// Thins out the history and removes what nothing needs any more.
 pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outcome<GcReport> {
+    for _ in 0..GC_TRIES {
+        if let Some(report) = collect(node, question, reporter)? {
+            return Ok(report);
+        }
+    }
+    Err(Failure::new(Kind::Busy, "volumes are being made one after the other").hint("try again"))
+}
+
+/// One collection; `None` if a volume was made meanwhile, and nothing was removed.
+fn collect(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outcome<Option<GcReport>> {
+    let names = node.volume_names();
     // What an unknown volume needs can't be told from garbage.
     if let Some(id) = unknown_volumes(node)?.first() {
         return Err(Failure::new(
@@ -155,7 +168,7 @@ pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outc
         )
         .hint("mount it once by its name (`cairn mount NAME DIRECTORY`), then collect"));
     }
-    let opened = node.volume_names().iter().map(|name| node.volume(name)).collect::<Outcome<Vec<_>>>()?;
+    let opened = names.iter().map(|name| node.volume(name)).collect::<Outcome<Vec<_>>>()?;
     let volumes: Vec<Arc<Volume>> = opened.iter().map(|open| open.volume.clone()).collect();
     let mut snapshots_dropped = 0;
     if !question.dry_run {
@@ -163,7 +176,11 @@ pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outc
             snapshots_dropped += volume.thin(now())? as u64;
         }
     }
-    let in_use = || opened.iter().flat_map(|open| open.door.snapshots().roots_in_use()).collect();
+    // A name is there before anything is written under it: what was put before the collection began is of these.
+    let in_use = || {
+        let roots = || opened.iter().flat_map(|open| open.door.snapshots().roots_in_use()).collect();
+        (node.volume_names() == names).then(roots)
+    };
     let options = SweepOptions { dry_run: question.dry_run };
     let mut progress = |progress: cairn_store::Progress| {
         let shown = Progress {
@@ -175,15 +192,18 @@ pub(crate) fn gc(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outc
         // A sweep that has begun is worth finishing, whoever watches.
         drop(reporter.progress(shown));
     };
-    let (_, swept) = cairn_fs::sweep(&volumes, node.store.as_ref(), &in_use, options, &mut progress)?;
-    Ok(GcReport {
+    let (_, swept) = match cairn_fs::sweep(&volumes, node.store.as_ref(), &in_use, options, &mut progress) {
+        Err(SweepError::Joined) => return Ok(None),
+        swept => swept?,
+    };
+    Ok(Some(GcReport {
         dry_run: question.dry_run,
         snapshots_dropped,
         blocks_kept: swept.blocks_kept,
         bytes_kept: swept.bytes_kept,
         blocks_removed: swept.blocks_removed,
         bytes_removed: swept.bytes_removed,
-    })
+    }))
 }
 
 fn now() -> Timestamp {

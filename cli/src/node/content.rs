@@ -25,12 +25,26 @@ const WORKERS_MAX: usize = 64;
 pub(crate) fn put(node: &Node, question: PutQuestion, reporter: &Reporter) -> Outcome<CopyReport> {
     let (volume_name, target) = node.volume_path(&question.target);
     let open = node.volume(&volume_name)?;
-    let mounts = node.mounts.places().into_iter().map(|(_, place)| place);
+    let sources: Vec<_> = question.sources.iter().map(Name::to_path).collect();
+    let guarded = node.guarded();
+    for source in &sources {
+        let real = source.canonicalize().unwrap_or_else(|_| source.clone());
+        if guarded.iter().any(|guarded| real.starts_with(guarded)) {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{} belongs to this node's own store, which can't be copied into itself", source.display()),
+            )
+            .hint("copy it with other means while the node is down"));
+        }
+    }
+    let mounts = node.mounts.places();
+    let own_mounts = mounts.iter().filter(|(volume, _)| *volume == volume_name).map(|(_, place)| place.clone());
     let order = PutOrder {
-        sources: question.sources.iter().map(Name::to_path).collect(),
+        sources,
         target,
         workers: question.workers.clamp(1, WORKERS_MAX),
-        left_out: mounts.chain(node.guarded()).collect(),
+        own_mounts: own_mounts.collect(),
+        left_out: mounts.iter().map(|(_, place)| place.clone()).chain(guarded).collect(),
     };
     let caches = node.mounts.caches(&volume_name);
     let report = copy_in(open.door.as_ref(), &order, &|change| caches.tell(change), reporter)?;

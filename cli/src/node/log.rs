@@ -11,6 +11,8 @@ pub(crate) fn to_standard_error(settings: &Settings) -> Outcome<()> {
         .map_err(|error| Failure::new(Kind::Config, format!("`{}` is no log filter: {error}", settings.log)))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log on a full disk, or on a terminal that is gone, is no reason to panic in whoever had something to say.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init()

@@ -25,9 +25,11 @@ mod status;
 pub(crate) mod uses;
 pub(crate) mod volumes;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -69,9 +71,10 @@ pub(crate) fn run(
     let node = Arc::new(open::open(settings, passphrase, end)?);
     let served = serve(&node, settings, runtime, ended, on_ready);
     let closed = node.close();
-    // With its last owner the store closes; only then may the socket go, which others take for the end.
-    drop(node);
+    // While the store is still ours, so that it is not the socket of the next node that goes; who waits for the end waits
+    // for this process. With its last owner the store closes.
     DataDir::at(&settings.data_dir).socket().remove();
+    drop(node);
     tracing::info!("the node has ended");
     served.and(closed)
 }
@@ -164,8 +167,29 @@ async fn until_idle(node: &Node, idle_exit: Option<Duration>) {
     }
 }
 
-/// Waits until no node answers for this data directory.
-pub(crate) fn wait_until_gone(data_dir: &DataDir) -> Outcome<()> {
+/// The process of a node, to be waited for.
+pub(crate) struct Process(Option<OwnedFd>);
+
+impl Process {
+    /// Of the node with this number, unless it can't be seen from here.
+    pub(crate) fn of(number: u32) -> Self {
+        let number = i32::try_from(number).ok().and_then(rustix::process::Pid::from_raw);
+        let open = |number| rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).ok();
+        Self(number.and_then(open))
+    }
+}
+
+/// Waits until a node that was told to end has ended.
+pub(crate) fn wait_until_gone(process: Process, data_dir: &DataDir) -> Outcome<()> {
+    if let Some(process) = process.0 {
+        let mut waiting = [PollFd::new(&process, PollFlags::IN)];
+        let timeout = Timespec { tv_sec: GONE_TIMEOUT.as_secs().cast_signed(), tv_nsec: 0 };
+        return match rustix::event::poll(&mut waiting, Some(&timeout)) {
+            Ok(0) => Err(Failure::new(Kind::Busy, "the node is still ending").hint("its log says what it waits for")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(Failure::from(error).while_("waiting for the node to end")),
+        };
+    }
     let deadline = Instant::now() + GONE_TIMEOUT;
     while data_dir.socket().path().exists() {
         if Instant::now() > deadline {

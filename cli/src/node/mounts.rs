@@ -161,6 +161,8 @@ impl Node {
         };
         let place = mount_point.to_path();
         let live = self.mounts.take(&real(&place)).or_else(|| self.mounts.take(&place));
+        // A link to a mount point: followed last, as what it leads to may not answer.
+        let live = live.or_else(|| self.mounts.take(&place.canonicalize().ok()?));
         live.map_or_else(
             || {
                 Err(Failure::new(Kind::NotFound, format!("nothing of this node is mounted at {}", place.display()))

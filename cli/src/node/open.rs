@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
+use cairn_fs::ops::Operations;
 use cairn_fs::reader::ReaderOptions;
 use cairn_fs::snapshots::{Browsable, Snapshots};
 use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
@@ -19,7 +20,7 @@ use super::mounts::Mounts;
 use super::passphrase::Passphrase;
 use super::volumes::VolumeNames;
 use crate::config::Settings;
-use crate::control::routes::Nothing;
+use crate::control::routes::{DownOrder, Nothing};
 use crate::errors::{Failure, Kind, Outcome};
 
 /// A running node.
@@ -135,8 +136,22 @@ impl Node {
         Arc::strong_count(&self.busy) > 1 || !self.mounts.is_empty()
     }
 
-    /// Answers "down".
-    pub(crate) fn end(&self) -> Outcome<Nothing> {
+    /// Answers "down". What can't be made durable has its only copy in this process, which then goes on unless it is forced.
+    pub(crate) fn end(&self, order: DownOrder) -> Outcome<Nothing> {
+        let open: Vec<_> = lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect();
+        let unmounted = self.mounts.unmount_all();
+        let saved = open.into_iter().try_for_each(|(name, open)| {
+            let synced = open.volume.sync_all();
+            synced.map_err(|error| Failure::from(error).while_(format!("saving the volume {name}")))
+        });
+        if let Err(failure) = unmounted.and(saved) {
+            if !order.force {
+                return Err(failure.while_("ending the node, which goes on").hint(
+                    "set right what is wrong and try again; `cairn down --force` ends it and loses what isn't saved",
+                ));
+            }
+            tracing::error!(%failure, "ending all the same");
+        }
         self.tell_to_end();
         Ok(Nothing {})
     }

@@ -80,9 +80,15 @@ impl Node {
     pub(super) fn volume_path(&self, target: &Target) -> (String, Vec<u8>) {
         let typed = target.path.to_path();
         let absolute = if typed.is_absolute() { typed } else { target.directory.to_path().join(typed) };
-        let below = self.mounts.places().into_iter().find_map(|(volume, place)| {
-            let below = Path::new(&absolute).strip_prefix(&place).ok()?;
-            Some((volume, rooted(&Name::from(below).0)))
+        let places = self.mounts.places();
+        // From the top, so that nothing below a mount is asked for: the way to it may lead through links.
+        let mut above: Vec<&Path> = if places.is_empty() { Vec::new() } else { absolute.ancestors().collect() };
+        above.reverse();
+        let below = above.into_iter().find_map(|above| {
+            let real = above.canonicalize().ok()?;
+            let (volume, _) = places.iter().find(|(_, place)| *place == real)?;
+            let below = absolute.strip_prefix(above).ok()?;
+            Some((volume.clone(), rooted(&Name::from(below).0)))
         });
         below.unwrap_or_else(|| (target.volume.clone(), keep_end(&target.path.0)))
     }

@@ -21,6 +21,9 @@ use crate::control::events::Reporter;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::Name;
 
+/// The set-user-id and set-group-id bits.
+const SET_ID_BITS: u32 = 0o6000;
+
 /// What to copy, and how.
 pub(crate) struct GetOrder {
     /// Paths in the volume.
@@ -353,7 +356,13 @@ fn copy_xattrs(volume: &dyn Operations, ino: Ino, file: impl AsFd) -> Outcome<()
 fn set_attributes(file: impl AsFd, attr: &Attr) -> io::Result<()> {
     let (user, group) = owner(attr);
     allow_denied(rustix::fs::fchown(&file, user, group))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(u32::from(attr.mode)))?;
+    let mut mode = u32::from(attr.mode);
+    let stat = rustix::fs::fstat(&file)?;
+    if mode & SET_ID_BITS != 0 && (stat.st_uid, stat.st_gid) != (attr.uid, attr.gid) {
+        // Somebody else's program would run with the rights of whoever copies it.
+        mode &= !SET_ID_BITS;
+    }
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     rustix::fs::futimens(&file, &times(attr))?;
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! From the disk into a volume.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use cairn_block::{FileType, Ino, Timestamp};
@@ -13,7 +13,9 @@ use cairn_fs::error::FsError;
 use cairn_fs::ops::{
     Caller, Change, KillPriv, NewNode, OpenFlags, Operations, RenameFlags, SetAttr, SetXattr, TimeOrNow,
 };
-use rustix::fs::{AtFlags, CWD, Dir, FileType as LocalType, Mode, OFlags, SeekFrom, Stat, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType as LocalType, Mode, OFlags, SeekFrom, Stat, fstat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use super::tree::{self, Found, Opened, wait};
@@ -40,6 +42,15 @@ pub(crate) struct PutOrder {
     pub(crate) workers: usize,
     /// Directories that are left out: this node's store and mounts, which would copy themselves into themselves.
     pub(crate) left_out: Vec<PathBuf>,
+    /// Where the volume is mounted.
+    pub(crate) own_mounts: Vec<PathBuf>,
+}
+
+/// What a file or directory of the disk is, whatever the path that leads to it.
+type Identity = (u64, u64);
+
+fn identity(stat: &Stat) -> Identity {
+    (stat.st_dev, stat.st_ino)
 }
 
 /// Hears of every change that somebody may have cached: those in directories that were there before.
@@ -57,7 +68,19 @@ pub(crate) fn put(
     workers::run(
         order.workers,
         |jobs| {
-            let mut walk = Walk { volume, order, tell, tally: &tally, jobs, links: HashMap::new() };
+            let found = |paths: &[PathBuf]| -> Vec<Stat> {
+                paths.iter().filter_map(|path| statat(CWD, path, AtFlags::empty()).ok()).collect()
+            };
+            let mut walk = Walk {
+                volume,
+                tell,
+                tally: &tally,
+                jobs,
+                links: HashMap::new(),
+                left_out: found(&order.left_out).iter().map(identity).collect(),
+                own_devices: found(&order.own_mounts).iter().map(|stat| stat.st_dev).collect(),
+                targets: targets.iter().map(|(_, directory, _)| directory.found.ino()).collect(),
+            };
             targets.iter().try_for_each(|(source, directory, name)| walk.source(source, directory, name))
         },
         |job: FileJob<'_>| job.run(&tally),
@@ -138,12 +161,26 @@ impl Drop for TargetDir<'_> {
 /// The walker's state.
 struct Walk<'j, 'a> {
     volume: &'a dyn Operations,
-    order: &'a PutOrder,
     tell: Tell<'a>,
     tally: &'a Tally<'a>,
     jobs: &'j Jobs<FileJob<'a>>,
     /// Files with several links that were seen, and how many of their links weren't.
-    links: HashMap<(u64, u64), (Found<'a>, u64)>,
+    links: HashMap<Identity, (Arc<Mutex<Linked<'a>>>, u64)>,
+    left_out: Vec<Identity>,
+    /// Filesystems that are mounts of the volume that is being copied into, where `targets` are seen as what they are.
+    own_devices: Vec<u64>,
+    /// Directories that are being copied into.
+    targets: HashSet<Ino>,
+}
+
+/// A file of which several names are being copied: the first is the file, the rest are links to it once it is whole.
+enum Linked<'v> {
+    /// It isn't whole yet; these names wait for it.
+    Waiting(Vec<(Arc<TargetDir<'v>>, Vec<u8>)>),
+    /// It is there.
+    There(Found<'v>),
+    /// It couldn't be copied, and was named.
+    Failed,
 }
 
 /// A directory of the disk, to be copied into one of the volume.
@@ -210,14 +247,18 @@ impl<'a> Walk<'_, 'a> {
         stat: &Stat,
         visits: &mut Vec<Visit<'a>>,
     ) -> Outcome<()> {
-        if self.order.left_out.iter().any(|left_out| left_out == source) {
+        if self.left_out.contains(&identity(stat)) {
             let failure = Failure::new(Kind::Refused, "left out: it is this node's own store or mount");
             return self.tally.trouble(source, failure);
         }
+        if self.own_devices.contains(&stat.st_dev) && self.targets.contains(&Ino::new(stat.st_ino)) {
+            let failure = Failure::new(Kind::Refused, "left out: it is being copied into");
+            return self.tally.trouble(source, failure);
+        }
         let copied = match LocalType::from_raw_mode(stat.st_mode) {
-            LocalType::Directory => self
-                .make_directory(local_directory, local, source, target, name, stat)
-                .map(|visit| visits.extend(visit)),
+            LocalType::Directory => {
+                self.make_directory(local_directory, local, source, target, name).map(|visit| visits.extend(visit))
+            }
             LocalType::RegularFile => self.file(local_directory, local, source, target, name, stat),
             kind => self.special(kind, local_directory, local, target, name, stat),
         };
@@ -234,10 +275,11 @@ impl<'a> Walk<'_, 'a> {
         source: &Path,
         target: &Arc<TargetDir<'a>>,
         name: &[u8],
-        stat: &Stat,
     ) -> Outcome<Option<Visit<'a>>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | as_it_was_seen(local);
         let directory = openat(local_directory, local, flags, Mode::empty())?;
+        // What is copied is what is described, whatever had the name before.
+        let stat = &fstat(&directory)?;
         let parent = target.found.ino();
         let (found, existed) = match tree::make_directory(self.volume, parent, name, mode_of(stat), &owner_of(stat)) {
             Err(FsError::Exists) => (tree::look_up(self.volume, parent, name)?, true),
@@ -255,6 +297,7 @@ impl<'a> Walk<'_, 'a> {
             _parent: target.clone(),
         };
         let tell = existed.then_some(self.tell);
+        self.targets.insert(found.ino());
         let target = Arc::new(TargetDir { found, finish: Some(finish), tell });
         Ok(Some(Visit { source: source.to_owned(), directory, target }))
     }
@@ -271,43 +314,47 @@ impl<'a> Walk<'_, 'a> {
         if self.further_link(target, name, stat)? {
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME | OFlags::NONBLOCK | as_it_was_seen(local);
         let file = match openat(&local_directory, local, flags, Mode::empty()) {
             // Only the owner may leave the access time alone.
             Err(Errno::PERM) => openat(&local_directory, local, flags - OFlags::NOATIME, Mode::empty())?,
             opened => opened?,
         };
+        // What is copied is what is described, whatever had the name before.
+        let stat = &fstat(&file)?;
+        if LocalType::from_raw_mode(stat.st_mode) != LocalType::RegularFile {
+            return Err(Failure::new(Kind::Refused, "it was exchanged while it was being copied"));
+        }
         let node = self.new_node(target, name, FileType::Regular, stat, Bytes::new())?;
+        let mut links = None;
         if stat.st_nlink > 1 {
             let found = tree::look_up(self.volume, node.found.ino(), b".")?;
+            let linked = Arc::new(Mutex::new(Linked::Waiting(Vec::new())));
             #[allow(clippy::useless_conversion)] // The count is narrower on other machines.
             let further = u64::from(stat.st_nlink) - 1;
-            self.links.insert((stat.st_dev, stat.st_ino), (found, further));
+            self.links.insert(identity(stat), (linked.clone(), further));
+            links = Some((linked, found));
         }
         self.tally.found_bytes(u64::try_from(stat.st_size).unwrap_or(0));
-        let job = FileJob { file: File::from(file), source: source.to_owned(), set: attributes_of(stat, None), node };
+        let (file, set) = (File::from(file), attributes_of(stat, None));
+        let job = FileJob { file, source: source.to_owned(), set, node, links };
         if self.jobs.give(job) { Ok(()) } else { Err(Failure::new(Kind::Interrupted, "the copy was stopped")) }
     }
 
-    /// Gives a file that was copied already one more name.
-    fn further_link(&mut self, target: &TargetDir<'a>, name: &[u8], stat: &Stat) -> Outcome<bool> {
-        let key = (stat.st_dev, stat.st_ino);
-        let Some((found, left)) = self.links.get_mut(&key) else { return Ok(false) };
-        let parent = target.found.ino();
-        let link = |name: &[u8]| self.volume.link(wait(), &Caller::NODE, found.ino(), parent, name);
-        let linked = match link(name) {
-            Err(FsError::Exists) => {
-                self.volume.unlink(wait(), &Caller::NODE, parent, name)?;
-                link(name)?
-            }
-            linked => linked?,
-        };
-        drop(Found::adopt(self.volume, linked));
+    /// Gives a file that was copied already one more name, or lets the name wait until the file is whole.
+    fn further_link(&mut self, target: &Arc<TargetDir<'a>>, name: &[u8], stat: &Stat) -> Outcome<bool> {
+        let key = identity(stat);
+        let Some((linked, left)) = self.links.get_mut(&key) else { return Ok(false) };
+        let linked = linked.clone();
         *left -= 1;
         if *left == 0 {
             self.links.remove(&key);
         }
-        target.changed(name);
+        match &mut *lock(&linked) {
+            Linked::There(found) => link_over(self.volume, found.ino(), target, name)?,
+            Linked::Waiting(waiting) => waiting.push((target.clone(), name.to_vec())),
+            Linked::Failed => return Err(not_whole()),
+        }
         self.tally.other_done();
         Ok(true)
     }
@@ -406,15 +453,20 @@ struct FileJob<'v> {
     source: PathBuf,
     set: SetAttr,
     node: NewFile<'v>,
+    /// The names that wait for it, and the file itself for them.
+    links: Option<(Arc<Mutex<Linked<'v>>>, Found<'v>)>,
 }
 
 impl FileJob<'_> {
-    fn run(self, tally: &Tally<'_>) -> Outcome<()> {
-        let source = self.source.clone();
-        match self.copy(tally) {
+    fn run(mut self, tally: &Tally<'_>) -> Outcome<()> {
+        let (source, links) = (self.source.clone(), self.links.take());
+        let copied = self.copy(tally);
+        let linked = links.map_or(Ok(()), |(linked, found)| settle_links(&linked, found, copied.is_ok(), tally));
+        let named = match copied {
             Err(failure) if failure.kind != Kind::Interrupted => tally.trouble(source.as_path(), failure),
             copied => copied,
-        }
+        };
+        named.and(linked)
     }
 
     fn copy(self, tally: &Tally<'_>) -> Outcome<()> {
@@ -432,6 +484,61 @@ impl FileJob<'_> {
         tally.file_done();
         Ok(())
     }
+}
+
+/// Makes the names that waited for a file, or names them as failed.
+fn settle_links<'v>(linked: &Mutex<Linked<'v>>, found: Found<'v>, is_whole: bool, tally: &Tally<'_>) -> Outcome<()> {
+    let (volume, ino) = (found.volume(), found.ino());
+    let settled = if is_whole { Linked::There(found) } else { Linked::Failed };
+    let mut linked = lock(linked);
+    let Linked::Waiting(waiting) = std::mem::replace(&mut *linked, settled) else { return Ok(()) };
+    waiting.iter().try_for_each(|(target, name)| {
+        let made = if is_whole { link_over(volume, ino, target, name) } else { Err(not_whole()) };
+        made.or_else(|failure| tally.trouble(Name(name.clone()).to_path().as_path(), failure))
+    })
+}
+
+/// One more name for a file, in place of what has that name, in one step.
+fn link_over(volume: &dyn Operations, ino: Ino, target: &TargetDir<'_>, name: &[u8]) -> Outcome<()> {
+    let parent = target.found.ino();
+    let link = |name: &[u8]| volume.link(wait(), &Caller::NODE, ino, parent, name);
+    let unlink = |name: &[u8]| volume.unlink(wait(), &Caller::NODE, parent, name);
+    let linked = match link(name) {
+        Err(FsError::Exists) => {
+            let temporary = temporary_name(name);
+            let linked = match link(&temporary) {
+                Err(FsError::Exists) => {
+                    unlink(&temporary)?;
+                    link(&temporary)?
+                }
+                linked => linked?,
+            };
+            let flags = RenameFlags::default();
+            let renamed = volume.rename(wait(), &Caller::NODE, parent, &temporary, parent, name, flags);
+            // Renaming a name over another of the same file does nothing and leaves both.
+            let _ = unlink(&temporary);
+            let found = Found::adopt(volume, linked);
+            renamed?;
+            found
+        }
+        linked => Found::adopt(volume, linked?),
+    };
+    drop(linked);
+    target.changed(name);
+    Ok(())
+}
+
+fn not_whole() -> Failure {
+    Failure::new(Kind::Io, "the file that this is another name of could not be copied")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was named may be a link to what is meant. What was found below it is no link, and must not have become one.
+fn as_it_was_seen(local: &Path) -> OFlags {
+    if local.is_absolute() { OFlags::empty() } else { OFlags::NOFOLLOW }
 }
 
 /// Copies the data between the holes and returns the file's size.

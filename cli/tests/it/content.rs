@@ -135,6 +135,59 @@ fn put_is_seen_through_the_mount_at_once() {
 }
 
 #[test]
+fn a_copy_does_not_go_into_itself_however_the_path_is_written() {
+    let home = Home::new();
+    home.write("tree/f", "x");
+    home.say(&["up", "--detach", "--at", "tree/Cairn"]);
+    std::os::unix::fs::symlink(home.join("tree"), home.join("link")).expect("symlink");
+    for (source, target) in [("tree/../tree", "/one"), ("link", "/two")] {
+        let output = home.run(&["put", source, target]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("left out"), "{source}: {said}");
+        assert_eq!(home.say(&["ls", target]), "f\n");
+    }
+    // A folder of the volume into one below it.
+    home.write("g", "y");
+    home.say(&["put", "g", "/a/"]);
+    let output = home.run(&["put", "tree/Cairn/a", "/a/b/"]);
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(home.say(&["ls", "/a/b/a"]), "g\n");
+    // Nor the store.
+    let store = home.data().join("own");
+    let output = home.run(&["put", store.to_str().expect("text"), "/three"]);
+    assert!(!output.status.success() && home.run(&["ls", "/three"]).stdout.is_empty());
+}
+
+#[test]
+fn the_way_to_a_mount_may_lead_through_links() {
+    let home = Home::new();
+    fs::create_dir(home.join("real")).expect("mkdir");
+    std::os::unix::fs::symlink("real", home.join("link")).expect("symlink");
+    home.say(&["up", "--detach", "--at", "link/Cairn"]);
+    home.write("f", "x");
+    home.say(&["put", "f", "link/Cairn/d/f"]);
+    assert_eq!(fs::read_to_string(home.join("real/Cairn/d/f")).expect("there"), "x");
+    assert_eq!(home.say(&["cat", "link/Cairn/d/f"]), "x");
+    std::os::unix::fs::symlink("real/Cairn", home.join("Mount")).expect("symlink");
+    assert_eq!(home.say(&["cat", "Mount/d/f"]), "x");
+    home.say(&["umount", "Mount"]);
+    assert_eq!(fs::read_dir(home.join("real/Cairn")).expect("listed").count(), 0);
+}
+
+#[test]
+fn links_replace_what_has_their_name() {
+    let home = Home::new();
+    home.write("old/a", "1");
+    home.write("old/b", "2");
+    home.say(&["put", "old", "/d"]);
+    shell(home.path(), "mkdir new; head -c 3M /dev/urandom > new/a; ln new/a new/b; ln new/a new/c; mv new d");
+    home.say(&["put", "d", "/"]);
+    home.say(&["get", "/d", "out"]);
+    assert_eq!(listing(&home.join("d")), listing(&home.join("out")));
+    assert!(home.say(&["ls", "-R"]).lines().all(|line| !line.contains(".put-")));
+}
+
+#[test]
 fn modes_are_shown_as_ls_shows_them() {
     let home = Home::new();
     let file = home.write("f", "four");

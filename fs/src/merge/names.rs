@@ -156,8 +156,9 @@ impl<'a> Names<'a> {
             let slot = self.slots.get(&place).copied().unwrap_or_default();
             let mut inos = [slot.new.unwrap_or(child).ino; 2];
             inos[side] = child.ino;
-            // What the other side made of the same inode would be lost with the name.
-            if self.is_alike(inos) && !self.views[1 - side].edits(child.ino) {
+            // An edit by the other side would be lost with the name; one of what has it by this side would be put in its place.
+            let is_edited = self.views[1 - side].edits(child.ino) || self.views[side].edits(inos[1 - side]);
+            if self.is_alike(inos) && !is_edited {
                 continue;
             }
             let sibling = self.seat_beside(&place, child, side, ancestor)?;

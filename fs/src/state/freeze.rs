@@ -179,6 +179,12 @@ impl State {
             let Some(node) = slot.node.as_deref() else { continue };
             if let Some(file) = node.file() {
                 live.add_changes(file);
+                // A content that was taken over is in no tree of ours before the next flush.
+                if file.generation > 0
+                    && let Content::File(root) = &file.base
+                {
+                    live.files.push(root.clone());
+                }
             }
             if slot.place == Place::Orphan {
                 live.add_nameless(node);

@@ -59,7 +59,8 @@ impl State {
         let displaced = self.replay_names(&cut.names);
         for (ino, content, size, allocated) in cut.contents {
             if let Some(file) = self.node_mut(ino).and_then(Node::file_mut) {
-                *file = File::new(content, size, allocated);
+                // As taken over: it is in no tree before the next flush.
+                *file = File { generation: 1, ..File::new(content, size, allocated) };
             }
         }
         for cut in cut.files {

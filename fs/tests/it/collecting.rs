@@ -106,7 +106,7 @@ impl Collection for Marking {
 
 fn collect(volume: &Arc<Volume>, collector: &dyn Collector) -> SweepReport {
     let options = SweepOptions::default();
-    sweep(&[Arc::clone(volume)], collector, &Vec::new, options, &mut |_| {}).expect("the collection ends").1
+    sweep(&[Arc::clone(volume)], collector, &|| Some(Vec::new()), options, &mut |_| {}).expect("the collection ends").1
 }
 
 #[test]

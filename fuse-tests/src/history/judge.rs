@@ -60,7 +60,9 @@ impl History {
         let seen = Tree::of(&place).map_err(|e| format!("{} can't be read: {e}", place.display()))?;
         let notes = &self.diaries[worker].notes;
         let mut model = Model::after(notes[..from].iter().map(|note| &note.step));
-        let (mut range, mut nearest) = (None::<RangeInclusive<usize>>, (usize::MAX, from));
+        let mut range = None::<RangeInclusive<usize>>;
+        // Numbers of steps after which the fewest things are different: several where steps change nothing that is seen.
+        let (mut fewest, mut nearest) = (usize::MAX, Vec::new());
         for steps in from..=notes.len() {
             if steps > from {
                 model.apply(&notes[steps - 1].step);
@@ -69,12 +71,19 @@ impl History {
             if differing == 0 {
                 range = Some(range.map_or(steps, |range| *range.start())..=steps);
             }
-            nearest = nearest.min((differing, steps));
+            if differing < fewest {
+                fewest = differing;
+                nearest.clear();
+            }
+            if differing == fewest {
+                nearest.push(steps);
+            }
         }
-        match range {
-            Some(steps) => Ok(State { steps, begun: None }),
-            None => begun_write(&seen, notes, nearest.1).ok_or_else(|| explain(worker, &seen, notes, nearest.1)),
+        if let Some(steps) = range {
+            return Ok(State { steps, begun: None });
         }
+        let begun = nearest.iter().find_map(|steps| begun_write(&seen, notes, *steps));
+        begun.ok_or_else(|| explain(worker, &seen, notes, nearest.first().copied().unwrap_or(from)))
     }
 
     fn check_promises(

@@ -294,7 +294,8 @@ impl Opened {
                     for volume in &self.volumes {
                         volume.thin(now()).unwrap_or_else(|e| panic!("a sound disk refuses: {}", told(&e)));
                     }
-                    let swept = sweep(&self.volumes, &*self.store, &Vec::new, SweepOptions::default(), &mut |_| ());
+                    let swept =
+                        sweep(&self.volumes, &*self.store, &|| Some(Vec::new()), SweepOptions::default(), &mut |_| ());
                     swept.unwrap_or_else(|e| panic!("a sound disk refuses: {}", told(&e)));
                 }
                 _ => {}

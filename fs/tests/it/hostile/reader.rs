@@ -252,7 +252,13 @@ fn collect(volume: &Arc<Volume>) {
     // A tree that can't be walked is kept whole; either way it ends.
     let store = COLLECTOR.with(|store| store.borrow().clone());
     if let Some(store) = store {
-        let _ = sweep(std::slice::from_ref(volume), store.as_ref(), &Vec::new, SweepOptions::default(), &mut |_| {});
+        let _ = sweep(
+            std::slice::from_ref(volume),
+            store.as_ref(),
+            &|| Some(Vec::new()),
+            SweepOptions::default(),
+            &mut |_| {},
+        );
     }
 }
 

@@ -248,7 +248,8 @@ impl Rig {
     /// Removes what nothing needs.
     pub(super) fn collect(&self, store: &dyn Store) {
         let volumes = [self.volume.clone()];
-        cairn_fs::sweep(&volumes, store, &Vec::new, SweepOptions::default(), &mut |_| {}).expect("a collection");
+        cairn_fs::sweep(&volumes, store, &|| Some(Vec::new()), SweepOptions::default(), &mut |_| {})
+            .expect("a collection");
     }
 
     /// Everything that the volume shows.

@@ -273,6 +273,20 @@ fn an_edit_is_kept_where_the_other_side_made_a_copy_of_what_was_before() {
     assert!(merged.sketch.contents().contains(&Content::Inline(written.into())), "it is lost");
 }
 
+#[test]
+fn a_copy_is_kept_where_its_side_went_on_to_edit_the_original() {
+    // One side renames `.f` to `a`; the other copies it to `a` and edits `.f`.
+    let fork = Fork::new(&[Op::Create { dir: 0, name: 5, text: 0 }]);
+    let a = fork.side(A, &[Op::Rename { entry: 0, dir: 0, name: 0 }]);
+    let b = fork.side(B, &[Op::Create { dir: 0, name: 0, text: 0 }, Op::Write { file: 0, text: 0 }]);
+    assert_eq!(text(&b, "a"), text(&fork.base, ".f"), "a copy of what was before");
+    let merged = fork.merge(&a, &b);
+    for content in [text(&b, "a"), text(&b, ".f")] {
+        let content = Content::Inline(content.expect("a small file").into());
+        assert!(merged.sketch.contents().contains(&content), "{content:?} is lost");
+    }
+}
+
 /// What a user sees at each path; numbers of new files depend on who merged first.
 fn shown(sketch: &Sketch) -> BTreeMap<String, (Content, u16, u32, Xattrs)> {
     let seen = |ino: &u64| {
