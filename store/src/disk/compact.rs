@@ -15,10 +15,11 @@ use cairn_block::{Block, BlockId};
 use super::catalog::{Change, HeadKey, Journal};
 use super::collect::{Live, PAGE_BLOCKS};
 use super::inner::{Inner, Place};
+use super::plain;
 use super::quarantine::Why;
 use super::record::{DeadEntry, Header, Location, Subject, place_from};
 use super::scan::{Found, Scan};
-use super::segment::SEGMENT_HEADER_BYTES;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::writer::{Class, Record};
 use crate::StoreError;
 use crate::sync::thread;
@@ -98,6 +99,9 @@ impl Inner {
         if self.quarantine.blocks().iter().any(|(_, at, _)| at.segment == number) {
             return Ok(None);
         }
+        if self.voids_another(number) {
+            return Ok(None);
+        }
         // From there on the index may not know what is alive: the disk would not give it when it was last read.
         if self.index.unread()?.is_some_and(|unread| number >= unread.segment) {
             return Ok(None);
@@ -130,6 +134,15 @@ impl Inner {
         let is_complete =
             blocks >= blocks_expected && !scan.has_read_errors() && !(has_holes && self.is_pointed_into(number)?);
         Ok(is_complete.then_some(bytes))
+    }
+
+    /// Whether a segment's header is what says that the end of the one before it counts for nothing. With the header gone, what
+    /// was never durable there, or was moved and then removed, would count again when the index is made anew.
+    fn voids_another(&self, number: u32) -> bool {
+        let start = plain::read(&self.log.segments.path(number), SEGMENT_HEADER_BYTES as usize).ok();
+        let Some(header) = start.as_deref().and_then(SegmentHeader::decode) else { return false };
+        let before = std::fs::symlink_metadata(self.log.segments.path(header.previous));
+        before.is_ok_and(|before| before.len() > header.previous_len)
     }
 
     /// Whether anything that is alive still lies in a segment, whose records were copied as far as they can be read.
