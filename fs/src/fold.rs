@@ -172,14 +172,15 @@ impl Folder<'_> {
         let mut loose = Vec::new();
         let mut patches = Vec::new();
         let mut covered = 0;
+        // Inline bytes have no extents to keep. A file without content is one hole, of whatever size.
+        let inline_end = if matches!(file.base, Content::Inline(_)) { file.base_size.min(size) } else { 0 };
         for (offset, piece) in file.layer.iter() {
             let end = (offset + piece.len).min(size);
             if offset >= end {
                 break;
             }
-            if tree_size == 0 && covered < offset.min(file.base_size) {
-                // Inline bytes have no extents to keep.
-                loose.push(covered..offset.min(file.base_size));
+            if covered < offset.min(inline_end) {
+                loose.push(covered..offset.min(inline_end));
             }
             covered = end;
             match &piece.source {
@@ -192,8 +193,7 @@ impl Folder<'_> {
                 _ => loose.push(offset..end),
             }
         }
-        let inline_end = file.base_size.min(size);
-        if tree_size == 0 && covered < inline_end {
+        if covered < inline_end {
             loose.push(covered..inline_end);
         }
         let regions = merge(loose.iter().map(|range| self.widen(ino, range.clone(), size, tree_size, file)))?;
