@@ -250,6 +250,8 @@ pub enum ReadOnlyReason {
         /// The segment that is dead.
         segment: u64,
     },
+    /// No new segment could be made, for want of neither room nor descriptors.
+    NoSegment,
     /// The index failed while it was being written.
     IndexFailed,
 }
@@ -261,6 +263,7 @@ impl fmt::Display for ReadOnlyReason {
             Self::SyncFailed { segment } => {
                 write!(f, "segment {segment} could not be synced; check the disk")
             }
+            Self::NoSegment => f.write_str("no new segment can be made; check the disk"),
             Self::IndexFailed => f.write_str("its index failed; check the disk"),
         }
     }

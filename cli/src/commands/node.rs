@@ -84,15 +84,19 @@ pub(super) fn down(session: &mut Session, args: &DownArgs) -> Outcome<()> {
         output.remark("the node isn't running");
         return Ok(());
     };
-    let status: Status = node.call(Route::Status, &Nothing {})?;
-    let process = node::Process::of(status.pid);
+    // A node that can't say how it is can still be ended.
+    let status = node.call::<Status>(Route::Status, &Nothing {}).ok();
+    let process = node::Process::of(status.map_or(0, |status| status.pid));
     match node.call::<Nothing>(Route::Down, &DownOrder { force: args.force }) {
         Ok(Nothing {}) => {}
         Err(ClientError::Gone { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     node::wait_until_gone(process, &session.data_dir())?;
-    output.remark("everything is unmounted and saved; the node has ended");
+    output.remark(match args.force {
+        false => "everything is unmounted and saved; the node has ended",
+        true => "the node has ended; its log names what could not be saved",
+    });
     Ok(())
 }
 

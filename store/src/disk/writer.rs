@@ -265,7 +265,17 @@ impl Writer {
 
     /// Goes on in a new segment. The old one is durable to its end.
     pub(crate) fn rotate(&mut self, log: &Log) -> Result<(), StoreError> {
-        let (number, file, path) = self.create_next(log, self.active.written)?;
+        let is_lasting = |error: &StoreError| !error.is_full() && !error.is_retryable();
+        let created = match self.create_next(log, self.active.written) {
+            // Once more, under another number: what failed may have been the one place on the disk.
+            Err(error) if is_lasting(&error) => self.create_next(log, self.active.written),
+            created => created,
+        };
+        // Nothing could be accepted from here on: that is said once, and not to each caller as an error of its own.
+        if created.as_ref().is_err_and(is_lasting) {
+            self.set_read_only(ReadOnlyReason::NoSegment);
+        }
+        let (number, file, path) = created?;
         let start = SEGMENT_HEADER_BYTES;
         self.active = Active { number, file, path, written: start, synced: start };
         self.is_broken = false;
