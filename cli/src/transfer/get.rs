@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cairn_block::{Attr, FileType, Ino, Timestamp};
 use cairn_fs::error::FsError;
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::tree::{self, Found, Opened, wait};
 use super::workers::{self, Jobs};
-use super::{CopyReport, PIECE_BYTES, Tally};
+use super::{CopyReport, PIECE_BYTES, Tally, lock, not_whole};
 use crate::control::events::Reporter;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::Name;
@@ -214,7 +214,7 @@ impl<'a> Walk<'_, 'a> {
 
     fn further_link(&self, linked: &Mutex<Linked<'a>>, target: &Arc<TargetDir<'a>>, name: &Path) -> Outcome<()> {
         let path = target.path.join(name);
-        match &mut *linked.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &mut *lock(linked) {
             Linked::There(file) => link_over(file, &path)?,
             Linked::Waiting(waiting) => waiting.push((target.clone(), path)),
             Linked::Failed => return Err(not_whole()),
@@ -274,7 +274,7 @@ impl FileJob<'_> {
         let Some(links) = &self.links else { return Ok(()) };
         let file = self.target.path.join(&self.name);
         let settled = if is_whole { Linked::There(file.clone()) } else { Linked::Failed };
-        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(links);
         let Linked::Waiting(waiting) = std::mem::replace(&mut *links, settled) else { return Ok(()) };
         waiting.iter().try_for_each(|(_, path)| {
             let linked = if is_whole { link_over(&file, path) } else { Err(not_whole()) };
@@ -296,10 +296,6 @@ impl FileJob<'_> {
         tally.file_done();
         Ok(())
     }
-}
-
-fn not_whole() -> Failure {
-    Failure::new(Kind::Io, "the file that this is another name of could not be copied")
 }
 
 /// Copies the data between the holes.

@@ -13,16 +13,27 @@ pub(crate) mod tree;
 mod workers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::events::{Progress, Reporter, Unit};
-use crate::errors::{Failure, Outcome};
+use crate::errors::{Failure, Kind, Outcome};
 use crate::text::Name;
 
 /// One read and one write: what a volume takes in one piece, and large enough for a disk.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// What a further name of a file is told that could not be copied.
+fn not_whole() -> Failure {
+    Failure::new(Kind::Io, "the file that this is another name of could not be copied")
+}
+
+/// Locks; what a panic left is whole, as every change under these locks is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a copy did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

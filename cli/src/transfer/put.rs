@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use cairn_block::{FileType, Ino, Timestamp};
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::tree::{self, Found, Opened, wait};
 use super::workers::{self, Jobs};
-use super::{CopyReport, PIECE_BYTES, Tally};
+use super::{CopyReport, PIECE_BYTES, Tally, lock, not_whole};
 use crate::control::events::Reporter;
 use crate::errors::{Failure, Kind, Outcome};
 use crate::text::Name;
@@ -175,8 +175,8 @@ struct Walk<'j, 'a> {
 
 /// A file of which several names are being copied: the first is the file, the rest are links to it once it is whole.
 enum Linked<'v> {
-    /// It isn't whole yet; these names wait for it.
-    Waiting(Vec<(Arc<TargetDir<'v>>, Vec<u8>)>),
+    /// It isn't whole yet; these names wait for it, each with the path that it is named by if it can't be made.
+    Waiting(Vec<(Arc<TargetDir<'v>>, Vec<u8>, PathBuf)>),
     /// It is there.
     There(Found<'v>),
     /// It couldn't be copied, and was named.
@@ -311,7 +311,7 @@ impl<'a> Walk<'_, 'a> {
         name: &[u8],
         stat: &Stat,
     ) -> Outcome<()> {
-        if self.further_link(target, name, stat)? {
+        if self.further_link(source, target, name, stat)? {
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME | OFlags::NONBLOCK | as_it_was_seen(local);
@@ -342,7 +342,7 @@ impl<'a> Walk<'_, 'a> {
     }
 
     /// Gives a file that was copied already one more name, or lets the name wait until the file is whole.
-    fn further_link(&mut self, target: &Arc<TargetDir<'a>>, name: &[u8], stat: &Stat) -> Outcome<bool> {
+    fn further_link(&mut self, source: &Path, target: &Arc<TargetDir<'a>>, name: &[u8], stat: &Stat) -> Outcome<bool> {
         let key = identity(stat);
         let Some((linked, left)) = self.links.get_mut(&key) else { return Ok(false) };
         let linked = linked.clone();
@@ -352,7 +352,7 @@ impl<'a> Walk<'_, 'a> {
         }
         match &mut *lock(&linked) {
             Linked::There(found) => link_over(self.volume, found.ino(), target, name)?,
-            Linked::Waiting(waiting) => waiting.push((target.clone(), name.to_vec())),
+            Linked::Waiting(waiting) => waiting.push((target.clone(), name.to_vec(), source.to_owned())),
             Linked::Failed => return Err(not_whole()),
         }
         self.tally.other_done();
@@ -492,9 +492,9 @@ fn settle_links<'v>(linked: &Mutex<Linked<'v>>, found: Found<'v>, is_whole: bool
     let settled = if is_whole { Linked::There(found) } else { Linked::Failed };
     let mut linked = lock(linked);
     let Linked::Waiting(waiting) = std::mem::replace(&mut *linked, settled) else { return Ok(()) };
-    waiting.iter().try_for_each(|(target, name)| {
+    waiting.iter().try_for_each(|(target, name, source)| {
         let made = if is_whole { link_over(volume, ino, target, name) } else { Err(not_whole()) };
-        made.or_else(|failure| tally.trouble(Name(name.clone()).to_path().as_path(), failure))
+        made.or_else(|failure| tally.trouble(source.as_path(), failure))
     })
 }
 
@@ -526,14 +526,6 @@ fn link_over(volume: &dyn Operations, ino: Ino, target: &TargetDir<'_>, name: &[
     drop(linked);
     target.changed(name);
     Ok(())
-}
-
-fn not_whole() -> Failure {
-    Failure::new(Kind::Io, "the file that this is another name of could not be copied")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What was named may be a link to what is meant. What was found below it is no link, and must not have become one.

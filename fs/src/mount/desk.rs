@@ -115,6 +115,15 @@ impl Desk {
         self.hand_over(kind, reply, work);
     }
 
+    /// What is in memory, for whoever can do without it: a panic is logged and goes no further.
+    pub(super) fn look<T>(
+        &self,
+        kind: RequestKind,
+        look: impl FnOnce(&dyn Operations) -> Result<T, FsError>,
+    ) -> Result<T, FsError> {
+        self.guard(kind, || look(self.ops()))
+    }
+
     /// For what has no reply and no result: a panic is logged and goes no further.
     pub(super) fn tell(&self, kind: RequestKind, work: impl FnOnce(&dyn Operations)) {
         let _ = self.guard(kind, || {

@@ -333,7 +333,7 @@ impl Filesystem for Dispatcher {
 
     fn opendir(&self, _: &Request, number: INodeNo, _: fuser::OpenFlags, reply: fuser::ReplyOpen) {
         self.desk.count(RequestKind::Opendir);
-        open_directory(self.desk.ops(), reply, ino(number));
+        open_directory(&self.desk, reply, ino(number));
     }
 
     fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: fuser::OpenFlags, reply: fuser::ReplyEmpty) {

@@ -11,7 +11,7 @@ use super::attr::{absent, is_snapshot, kind_to_kernel, to_kernel, ttl};
 use super::counts::RequestKind;
 use super::desk::{Answer, Desk};
 use crate::error::FsError;
-use crate::ops::{DirItem, Handle, Operations, StatFs, Wait};
+use crate::ops::{DirItem, Handle, StatFs, Wait};
 
 /// Inode numbers are never used twice, so one generation is enough for file handles that outlive a mount.
 const GENERATION: Generation = Generation(0);
@@ -153,9 +153,10 @@ const KEPT_LISTING_MAX: u64 = 4096;
 
 /// Answers an `opendir`, which the volume needn't hear of. Listings are cached like everything else, but for snapshots,
 /// whose directory grows by the clock, and for large directories.
-pub(super) fn open_directory(ops: &dyn Operations, reply: fuser::ReplyOpen, ino: Ino) {
+pub(super) fn open_directory(desk: &Desk, reply: fuser::ReplyOpen, ino: Ino) {
     // The size of a directory is how many entries it has.
-    let is_large = || ops.getattr(Wait::Never, ino).is_ok_and(|attr| attr.size > KEPT_LISTING_MAX);
+    let attr = || desk.look(RequestKind::Opendir, |ops| ops.getattr(Wait::Never, ino));
+    let is_large = || attr().is_ok_and(|attr| attr.size > KEPT_LISTING_MAX);
     let flags = if is_snapshot(ino) || is_large() {
         FopenFlags::empty()
     } else {

@@ -22,6 +22,7 @@ struct Name {
     kind: FileType,
     /// Of an entry that is as the tree has it.
     attr: Option<Attr>,
+    /// The attributes are in the link table. Not looked at where only names are listed.
     linked: bool,
 }
 
