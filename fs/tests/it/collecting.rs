@@ -7,9 +7,10 @@ use bytes::Bytes;
 use cairn_block::entry::Content;
 use cairn_block::{BlockId, DeviceKey, FileType, Ino, MasterKey, VolumeKeys};
 use cairn_fs::ops::{Caller, Handle, KillPriv, NewNode, OpenFlags, Operations, Wait};
-use cairn_fs::{Volume, VolumeConfig, VolumeOptions, read_root, sweep, tree};
+use cairn_fs::{SweepError, Volume, VolumeConfig, VolumeOptions, read_root, sweep, tree};
 use cairn_store::{
-    Ask, BlockStore, Collection, Collector, MemoryStore, Progress, StoreError, SweepOptions, SweepReport,
+    Ask, BlockStore, Collection, Collector, HeadStore, HintStore, MemoryStore, Progress, StoreError, SweepOptions,
+    SweepReport,
 };
 
 pub(crate) fn wait() -> Wait {
@@ -20,7 +21,7 @@ pub(crate) fn keys() -> VolumeKeys {
     VolumeKeys::derive(&MasterKey::from_bytes([3; 32]), b"collecting")
 }
 
-pub(crate) fn open(store: &Arc<MemoryStore>) -> Arc<Volume> {
+pub(crate) fn open<S: BlockStore + HeadStore + HintStore + 'static>(store: &Arc<S>) -> Arc<Volume> {
     let config = VolumeConfig {
         keys: keys(),
         device: DeviceKey::from_bytes(&[5; 32]),
@@ -127,6 +128,22 @@ fn what_a_flush_lands_while_heads_are_marked_stays() {
     volume.close().expect("close");
     let again = open(&store);
     assert_eq!(read(&again, "second"), data);
+}
+
+#[test]
+fn nothing_is_removed_where_a_volume_came_meanwhile() {
+    let store = Arc::new(MemoryStore::new());
+    let volume = open(&store);
+    let file = create(&volume, "of no head");
+    write(&volume, file.0, 0, &noise(200_000, "joined"));
+    let_go(&volume, file);
+    volume.flush().expect("flush");
+    volume.unlink(wait(), &Caller::NODE, Ino::ROOT, b"of no head").expect("unlink");
+    volume.flush().expect("flush");
+    let before = store.block_ids();
+    let joined = sweep(&[volume], store.as_ref(), &|| None, SweepOptions::default(), &mut |_| {});
+    assert!(matches!(joined, Err(SweepError::Joined)));
+    assert_eq!(store.block_ids(), before);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use cairn_block::{BlockId, FileType, Head, Ino, Timestamp};
 use cairn_fs::ops::{Caller, NewNode, Operations};
 use cairn_fs::reader::{ReaderOptions, TreeReader};
 use cairn_fs::{FsError, Trouble, read_root, tree};
-use cairn_store::{Ask, BlockStore, HeadStore, MemoryStore};
+use cairn_store::faulty::{Call, Fault, Rule};
+use cairn_store::{Ask, BlockStore, FaultyStore, HeadStore, MemoryStore};
 
 use crate::collecting::{create, keys, let_go, noise, open, read, wait, write};
 
@@ -48,6 +49,30 @@ fn a_write_into_a_damaged_chunk_is_kept_and_stops_no_other() {
     let found = again.read(wait(), torn, 100_000, 5_000).expect("what was written can be read").into_bytes();
     assert_eq!(found, patch);
     assert!(matches!(again.read(wait(), torn, 200_000, 100), Err(FsError::Damaged { .. })), "no other bytes, no zeros");
+}
+
+#[test]
+fn what_is_synced_after_a_flush_that_failed_behind_its_head_survives_a_crash() {
+    let store = Arc::new(FaultyStore::new(MemoryStore::new(), 1));
+    let volume = open(&store);
+    let (early, late) = (noise(30_000, "early"), noise(30_000, "late"));
+    let (ino, _handle) = create(&volume, "file");
+    write(&volume, ino, 0, &early);
+    volume.sync_all().expect("sync");
+    // A flush syncs its tree, puts its head, and syncs that: the second one fails, whoever flushes.
+    store.faults().add(Rule::nth(Call::Sync, 2, Fault::Full));
+    while store.faults().struck() == 0 {
+        write(&volume, ino, 0, &early);
+        let _ = volume.flush();
+    }
+    store.faults().clear();
+    write(&volume, ino, early.len(), &late);
+    volume.sync_all().expect("sync");
+    drop(volume);
+    store.inner().crash();
+    let volume = open(&store);
+    assert_eq!(read(&volume, "file"), [early, late].concat());
+    volume.flush().expect("its number is free");
 }
 
 #[test]

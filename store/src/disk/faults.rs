@@ -12,6 +12,8 @@ pub(crate) struct Faults {
     pub(crate) sync_in: AtomicU64,
     /// Every sync fails.
     pub(crate) no_sync: AtomicBool,
+    /// Every write fails.
+    pub(crate) no_write: AtomicBool,
     /// Bytes that can be written before the disk is full.
     pub(crate) room: AtomicU64,
     /// The n-th read from now fails.
@@ -25,6 +27,7 @@ impl Default for Faults {
         Self {
             sync_in: AtomicU64::new(0),
             no_sync: AtomicBool::new(false),
+            no_write: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             read_in: AtomicU64::new(0),
             no_read: AtomicBool::new(false),
@@ -41,6 +44,9 @@ impl Faults {
     }
 
     pub(crate) fn write(&self, bytes: usize) -> io::Result<()> {
+        if self.no_write.load(Ordering::SeqCst) {
+            return Err(Errno::IO.into());
+        }
         let room = self.room.load(Ordering::SeqCst);
         if room == u64::MAX {
             return Ok(());

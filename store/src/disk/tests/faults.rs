@@ -69,6 +69,40 @@ fn a_disk_that_cannot_sync_makes_the_store_read_only_and_visibly_so() {
 }
 
 #[test]
+fn a_disk_that_takes_no_writes_makes_the_store_read_only_and_visibly_so() {
+    let mut rig = roomy();
+    let kept = block(1, 5000);
+    let store = rig.disk();
+    store.put(&kept).expect("put");
+    store.sync().expect("sync");
+    store.faults().no_write.store(true, Ordering::SeqCst);
+    // Large ones go to the disk at once: the first finds that its segment is of no use, the second that there is no other.
+    for n in 2..4 {
+        store.put(&block(n, 400_000)).expect_err("nothing can be written");
+    }
+    assert_eq!(store.health().read_only, Some(ReadOnlyReason::NoSegment));
+    store.faults().no_write.store(false, Ordering::SeqCst);
+    assert!(matches!(store.put(&block(4, 100)), Err(StoreError::ReadOnly { .. })));
+    assert_eq!(get(store, &kept), Some(kept.clone()));
+    let store = rig.kill();
+    assert_eq!(get(store, &kept), Some(kept));
+    store.put(&block(5, 400_000)).expect("put");
+}
+
+#[test]
+fn a_head_that_cannot_be_read_is_listed_without_bytes() {
+    let rig = roomy();
+    let store = rig.disk();
+    store.put_head(&volume(1), &device(1), 1, &Bytes::from_static(b"head")).expect("put_head");
+    store.sync().expect("sync");
+    store.faults().no_read.store(true, Ordering::SeqCst);
+    let heads = store.heads(&volume(1)).expect("heads");
+    assert_eq!(heads.iter().map(|head| (head.seq, head.bytes.len())).collect::<Vec<_>>(), [(1, 0)]);
+    store.faults().no_read.store(false, Ordering::SeqCst);
+    assert_eq!(store.heads(&volume(1)).expect("heads")[0].bytes, "head");
+}
+
+#[test]
 fn every_failing_sync_is_survived_whichever_it_is() {
     for nth in 1..12 {
         let mut rig = DiskRig::with(options());
