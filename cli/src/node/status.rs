@@ -50,7 +50,7 @@ impl Node {
         let (stats, health) = (self.store.stats(), self.store.health());
         let disk = rustix::fs::statvfs(self.data_dir.store());
         let disk_free_bytes = disk.map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        let has_room = health.is_reserve_whole && disk_free_bytes >= ROOM_BYTES_MIN;
+        let has_room = health.is_reserve_whole && health.has_room && disk_free_bytes >= ROOM_BYTES_MIN;
         let reasons = reasons(&health, has_room);
         let state = match (&health.read_only, health.damaged_blocks, has_room) {
             (Some(_), ..) => "read-only",

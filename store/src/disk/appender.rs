@@ -56,7 +56,6 @@ pub(crate) struct Appender {
     /// The last record that was appended, and the last that is durable.
     appended: AtomicU64,
     synced: AtomicU64,
-    failed_syncs: AtomicU64,
 }
 
 impl Appender {
@@ -70,7 +69,6 @@ impl Appender {
             writer: Mutex::new(writer),
             appended: AtomicU64::new(seq),
             synced: AtomicU64::new(seq),
-            failed_syncs: AtomicU64::new(0),
         }
     }
 
@@ -180,7 +178,6 @@ impl Appender {
 
     fn fail_over(&self, _turn: &Turn<'_>, writer: &mut Writer, error: &StoreError) -> Result<(), StoreError> {
         tracing::error!(%error, "the log cannot go on in its segment");
-        self.failed_syncs.fetch_add(1, Ordering::Relaxed);
         let moved = writer.fail_over(&self.log)?;
         let mut catalog = self.catalog.write();
         for (seq, at, upto) in moved {
@@ -237,8 +234,14 @@ impl Appender {
         self.synced.load(Ordering::Acquire)
     }
 
-    pub(crate) fn failed_syncs(&self) -> u64 {
-        self.failed_syncs.load(Ordering::Relaxed)
+    /// See [`Writer::failures`].
+    pub(crate) fn failures(&self) -> u64 {
+        self.writer.lock().failures()
+    }
+
+    /// See [`Writer::has_room`].
+    pub(crate) fn has_room(&self) -> bool {
+        self.writer.lock().has_room()
     }
 
     pub(crate) fn active_number(&self) -> u32 {

@@ -61,7 +61,9 @@ pub struct Health {
     pub damaged_blocks: u64,
     /// The reserve is whole; if not, the disk is full and only what makes room is accepted.
     pub is_reserve_whole: bool,
-    /// Syncs or writes that failed and were done again in another segment. Any is a reason to look at the disk.
+    /// The disk took what was written last. It may refuse though it has room: for a limit on one user, say.
+    pub has_room: bool,
+    /// Syncs and writes that failed and were done again in another segment, or refused. Any is a reason to look at the disk.
     pub failed_syncs: u64,
 }
 
@@ -116,7 +118,8 @@ impl DiskStore {
             read_only: self.inner.appender.read_only(),
             damaged_blocks: self.inner.quarantine.count(),
             is_reserve_whole: self.inner.log.reserve.is_whole(),
-            failed_syncs: self.inner.appender.failed_syncs(),
+            has_room: self.inner.appender.has_room(),
+            failed_syncs: self.inner.appender.failures(),
         }
     }
 

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use cairn_block::BlockId;
@@ -111,8 +112,15 @@ pub(crate) struct Writer {
     next_number: u32,
     /// A write failed otherwise than for want of room: go on in a new segment.
     is_broken: bool,
+    /// Writes and syncs that failed for another reason than want of room; what was in them goes to another segment.
+    failures: u64,
+    /// When the disk last had no room for a write, unless a later one found some.
+    refused: Option<Instant>,
     read_only: Option<ReadOnlyReason>,
 }
+
+/// A disk that had no room this long ago, and was asked for none since, may have some again.
+const REFUSAL_LASTS: Duration = Duration::from_secs(30);
 
 impl Writer {
     /// Goes on in a segment that is durable up to its end.
@@ -126,6 +134,8 @@ impl Writer {
             seq,
             next_number,
             is_broken: false,
+            failures: 0,
+            refused: None,
             read_only: None,
         }
     }
@@ -140,6 +150,15 @@ impl Writer {
 
     pub(crate) fn set_read_only(&mut self, reason: ReadOnlyReason) {
         self.read_only.get_or_insert(reason);
+    }
+
+    pub(crate) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Whether writes find room, as far as the last ones tell.
+    pub(crate) fn has_room(&self) -> bool {
+        self.refused.is_none_or(|refused| refused.elapsed() > REFUSAL_LASTS)
     }
 
     pub(crate) fn unsynced_bytes(&self) -> u64 {
@@ -234,9 +253,15 @@ impl Writer {
             result => result,
         };
         if let Err(error) = result {
-            self.is_broken |= !error.is_full();
+            if error.is_full() {
+                self.refused = Some(Instant::now());
+            } else {
+                self.is_broken = true;
+                self.failures += 1;
+            }
             return Err(error);
         }
+        self.refused = None;
         self.active.written += bytes;
         log.segments.set_len(self.active.number, self.active.written);
         Ok(())
@@ -288,16 +313,22 @@ impl Writer {
         let previous = (self.active.number, previous_len);
         let next = &mut self.next_number;
         let mut create = || log.segments.create_next(&log.device, log.store, next, first_seq, previous);
-        match create() {
+        let created = match create() {
             Err(error) if error.is_full() && log.reserve.cut(0) => create(),
             result => result,
+        };
+        if created.as_ref().is_err_and(StoreError::is_full) {
+            self.refused = Some(Instant::now());
         }
+        created
     }
 
     /// The active segment could not be written or synced: writes all that is not durable to a new one, and syncs that.
     /// If this fails too, the store is read-only. Returns where each record went.
     pub(crate) fn fail_over(&mut self, log: &Log) -> Result<Vec<(u64, Location, Position)>, StoreError> {
         self.check_writable()?;
+        // A write that failed was counted then; a sync is here.
+        self.failures += u64::from(!self.is_broken);
         let dead = self.active.number;
         tracing::error!(segment = dead, records = self.unsynced.len(), "a segment failed: writing its tail again");
         let result = self.rewrite_unsynced(log);

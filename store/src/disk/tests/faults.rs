@@ -80,7 +80,7 @@ fn a_disk_that_takes_no_writes_makes_the_store_read_only_and_visibly_so() {
     for n in 2..4 {
         store.put(&block(n, 400_000)).expect_err("nothing can be written");
     }
-    assert_eq!(store.health().read_only, Some(ReadOnlyReason::NoSegment));
+    assert_eq!((store.health().read_only, store.health().failed_syncs), (Some(ReadOnlyReason::NoSegment), 1));
     store.faults().no_write.store(false, Ordering::SeqCst);
     assert!(matches!(store.put(&block(4, 100)), Err(StoreError::ReadOnly { .. })));
     assert_eq!(get(store, &kept), Some(kept.clone()));
@@ -136,6 +136,7 @@ fn a_full_disk_loses_nothing_and_still_deletes() {
     let more: Vec<_> = (100..120).map(|n| block(n, 40_000)).collect();
     let refused = more.iter().find_map(|block| store.put(block).err()).expect("the disk is full");
     assert!(refused.is_full(), "{refused}");
+    assert!(!store.health().has_room, "whatever the system says of the room there is");
     for block in &blocks {
         assert_eq!(get(store, block).as_ref(), Some(block));
     }
@@ -149,6 +150,7 @@ fn a_full_disk_loses_nothing_and_still_deletes() {
     store.faults().room.store(u64::MAX, Ordering::SeqCst);
     store.put(&more[0]).expect("there is room again");
     store.sync().expect("sync");
+    assert!(store.health().has_room);
     let store = rig.kill();
     assert_eq!(get(store, &blocks[0]).as_ref(), Some(&blocks[0]));
     assert_eq!(get(store, &more[0]).as_ref(), Some(&more[0]));
