@@ -30,7 +30,7 @@ const ROOM_BYTES_MIN: u64 = 1 << 20;
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// Changed inodes, and bytes in memory or parked in the journal, at which a flush does not wait for quiet.
 const DIRTY_NODES_AIM: usize = 64 << 10;
-const MEMORY_BYTES_AIM: u64 = 32 << 20;
+const MEMORY_BYTES_AIM: u64 = 16 << 20;
 const JOURNAL_BYTES_AIM: u64 = 32 << 20;
 
 /// Starts the keeper of a volume. It ends when the volume is closed or gone.

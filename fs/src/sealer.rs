@@ -1,10 +1,11 @@
 //! Plaintext into the store: known chunks are found by hint, others are sealed and put.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cairn_block::{Compression, Kind, Ref, Sink, VolumeKeys, dedup_key, open_hint, seal, seal_hint};
 use cairn_store::{BlockStore, HintStore, Put};
+use rayon::prelude::*;
 
 use crate::error::FsError;
 
@@ -152,45 +153,16 @@ impl Sink for NodeSink<'_> {
     }
 }
 
-/// Asked once: the answer comes from half a dozen files, which takes longer than sealing a small write.
-static CORES: LazyLock<usize> = LazyLock::new(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-
 /// Runs `work` over all items on as many threads as there are cores, keeping the order of results.
 ///
-/// Stops early at the first error. For work of at least a hundred microseconds an item.
+/// Stops early at an error. For work of at least a hundred microseconds an item. The threads stay: what one of them
+/// allocates lives on in the store, and an allocator can't use the pages around it again once its thread is gone.
 pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, FsError> + Sync,
 ) -> Result<Vec<R>, FsError> {
-    let threads = items.len().min(*CORES);
-    if threads <= 1 {
-        return items.iter().map(work).collect();
+    match items {
+        [item] => Ok(vec![work(item)?]),
+        items => items.par_iter().with_max_len(1).map(&work).collect(),
     }
-    let next = AtomicUsize::new(0);
-    let run = || {
-        let mut done = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else { return Ok(done) };
-            match work(item) {
-                Ok(result) => done.push((at, result)),
-                Err(error) => {
-                    next.store(items.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
-            }
-        }
-    };
-    let results: Vec<Result<Vec<(usize, R)>, FsError>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (1..threads).map(|_| scope.spawn(run)).collect();
-        let mine = run();
-        let others = handles.into_iter().map(|h| h.join().unwrap_or(Err(FsError::Panicked { op: "seal" })));
-        std::iter::once(mine).chain(others).collect()
-    });
-    let mut all = Vec::with_capacity(items.len());
-    for result in results {
-        all.extend(result?);
-    }
-    all.sort_unstable_by_key(|(at, _)| *at);
-    Ok(all.into_iter().map(|(_, result)| result).collect())
 }

@@ -79,7 +79,7 @@ pub struct Space {
 /// Bytes that wait for the journal before it is written without being asked.
 pub(crate) const UNWRITTEN_BYTES_AIM: u64 = 8 << 20;
 /// Bytes of file data in memory at which writers wait.
-const MEMORY_BYTES_MAX: u64 = 64 << 20;
+const MEMORY_BYTES_MAX: u64 = 32 << 20;
 /// A waiter looks again this often, should it have missed the signal.
 const MEMORY_POLL: Duration = Duration::from_millis(50);
 /// Inodes that differ from the tree at which changes wait for a flush.

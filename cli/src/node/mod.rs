@@ -16,6 +16,7 @@ pub(crate) mod keyfile;
 pub(crate) mod layout;
 pub(crate) mod lifecycle;
 pub(crate) mod log;
+mod memory;
 mod mounts;
 mod open;
 pub(crate) mod passphrase;

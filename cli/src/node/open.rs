@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
 use cairn_fs::ops::Operations;
-use cairn_fs::reader::ReaderOptions;
 use cairn_fs::snapshots::{Browsable, Snapshots};
 use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
 use cairn_store::disk::{DiskOptions, DiskStore};
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use super::durable::Existing;
 use super::keyfile::{KeyFile, KeyFileError, NodeKeys};
 use super::layout::DataDir;
+use super::memory::reader_options;
 use super::mounts::Mounts;
 use super::passphrase::Passphrase;
 use super::volumes::VolumeNames;
@@ -71,17 +71,6 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
         end,
         busy: Arc::default(),
     })
-}
-
-/// Nodes of trees in memory while they are in use: a folder of a million names has about 120 MiB of them, and every name that
-/// is made in it meets another one.
-fn reader_options() -> ReaderOptions {
-    const SHARE: u64 = 64;
-    const NODES_BYTES: std::ops::RangeInclusive<usize> = (32 << 20)..=(192 << 20);
-    let system = rustix::system::sysinfo();
-    let memory = (system.totalram as u64).saturating_mul(system.mem_unit.into());
-    let nodes = usize::try_from(memory / SHARE).unwrap_or(usize::MAX);
-    ReaderOptions { nodes_bytes_max: nodes.clamp(*NODES_BYTES.start(), *NODES_BYTES.end()), ..ReaderOptions::default() }
 }
 
 /// No file of the store may outgrow what the system lets this process write into one.
