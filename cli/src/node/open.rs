@@ -127,13 +127,14 @@ impl Node {
 
     /// Answers "down". What can't be made durable has its only copy in this process, which then goes on unless it is forced.
     pub(crate) fn end(&self, order: DownOrder) -> Outcome<Nothing> {
-        let open: Vec<_> = lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect();
-        let unmounted = self.mounts.unmount_all();
-        let saved = open.into_iter().try_for_each(|(name, open)| {
-            let synced = open.volume.sync_all();
-            synced.map_err(|error| Failure::from(error).while_(format!("saving the volume {name}")))
-        });
-        if let Err(failure) = unmounted.and(saved) {
+        // Before anything is unmounted: where this fails, the mounts are needed to make room, say.
+        let mut saved = self.save();
+        if saved.is_ok() || order.force {
+            // What programs wrote meanwhile comes with the unmounting.
+            let unmounted = self.mounts.unmount_all();
+            saved = saved.and(unmounted).and_then(|()| self.save());
+        }
+        if let Err(failure) = saved {
             if !order.force {
                 return Err(failure.while_("ending the node, which goes on").hint(
                     "set right what is wrong and try again; `cairn down --force` ends it and loses what isn't saved",
@@ -143,6 +144,15 @@ impl Node {
         }
         self.tell_to_end();
         Ok(Nothing {})
+    }
+
+    /// Makes every change of every volume durable; the first failure ends it.
+    fn save(&self) -> Outcome<()> {
+        let open: Vec<_> = lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect();
+        open.into_iter().try_for_each(|(name, open)| {
+            let synced = open.volume.sync_all();
+            synced.map_err(|error| Failure::from(error).while_(format!("saving the volume {name}")))
+        })
     }
 
     /// Makes [`super::run`] come to its end.

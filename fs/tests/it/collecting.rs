@@ -131,6 +131,30 @@ fn what_a_flush_lands_while_heads_are_marked_stays() {
 }
 
 #[test]
+fn what_a_restore_takes_over_while_heads_are_marked_stays() {
+    let store = Arc::new(MemoryStore::new());
+    let volume = open(&store);
+    let data = noise(300_000, "restored");
+    let file = create(&volume, "file");
+    write(&volume, file.0, 0, &data);
+    let_go(&volume, file);
+    volume.flush().expect("flush");
+    let was = volume.history().expect("history").pop().expect("a head");
+    let root = read_root(&was, volume.reader()).expect("its root");
+    volume.unlink(wait(), &Caller::NODE, Ino::ROOT, b"file").expect("unlink");
+    volume.flush().expect("flush");
+    // Nothing that is marked holds the file: its head goes before the collection begins.
+    volume.drop_snapshot(&was).expect("dropped");
+    let restoring = volume.clone();
+    let happens = Arc::new(move || {
+        restoring.restore(&root, b"", b"", &mut |_| {}).expect("restored");
+    });
+    collect(&volume, &Midway { store: &store, happens });
+    volume.close().expect("close");
+    assert_eq!(read(&open(&store), "file"), data);
+}
+
+#[test]
 fn nothing_is_removed_where_a_volume_came_meanwhile() {
     let store = Arc::new(MemoryStore::new());
     let volume = open(&store);

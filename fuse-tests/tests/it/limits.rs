@@ -151,6 +151,12 @@ fn a_disk_without_bytes_refuses_deletes_collects_and_unmounts() {
     assert_said(&node, &["full"]);
     assert!(write_synced(&node.mount().join("fill-more"), &[1; 500_000]).is_err());
     kept.assert_there(&node);
+    // What was refused is still in the node's memory, and there is no room for it: it doesn't end as if all were saved.
+    let down = node.ask(&["down"]);
+    assert!(!down.status.success(), "{}\n{}", command::transcript(&down), node.log());
+    assert!(command::transcript(&down).contains("no room"), "{}", command::transcript(&down));
+    assert!(node.is_running(), "it ended all the same\n{}", node.log());
+    kept.assert_there(&node);
     delete_filling(&node);
     node.say(&["gc"]);
     node.down();

@@ -182,3 +182,21 @@ fn a_data_directory_that_others_may_change_is_refused_with_the_command_that_help
     chown(node.data(), Some(OWNER), None).expect("chown");
     node.up();
 }
+
+#[test]
+fn what_get_cannot_give_its_owner_loses_its_set_id_bits() {
+    let Some(node) = owned() else { skip!("only root can come as two other users") };
+    let source = node.outside().join("privileged");
+    std::fs::write(&source, "x").expect("write");
+    std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o6755)).expect("chmod");
+    node.say(&["put", &source.display().to_string(), "/privileged"]);
+    let kept = node.say(&["ls", "-l"]);
+    assert!(kept.contains("-rwsr-sr-x"), "the volume keeps what the file was: {kept}");
+    let target = node.outside().join("got");
+    std::fs::create_dir(&target).expect("mkdir");
+    chown(&target, Some(OWNER), Some(OWNER)).expect("chown");
+    node.say(&["get", "/privileged", &target.display().to_string()]);
+    let got = std::fs::metadata(target.join("privileged")).expect("it is there");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&got), OWNER, "an ordinary user can't give files away");
+    assert_eq!(got.permissions().mode() & 0o7777, 0o755, "a program of root's would run as whoever copied it");
+}
