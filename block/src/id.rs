@@ -182,6 +182,45 @@ pub struct DeviceId([u8; 32]);
 
 hex_id!(DeviceId, 32, "device id");
 
+/// A pack: BLAKE3 of its body, whatever its shards are coded with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackId([u8; 32]);
+
+hex_id!(PackId, 32, "pack id");
+
+impl PackId {
+    /// The id of a body.
+    pub fn of(body: &[u8]) -> Self {
+        PackId(*blake3::hash(body).as_bytes())
+    }
+}
+
+/// A shard: BLAKE3 of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId([u8; 32]);
+
+hex_id!(ShardId, 32, "shard id");
+
+impl ShardId {
+    /// The id of a shard's bytes.
+    pub fn of(shard: &[u8]) -> Self {
+        ShardId(*blake3::hash(shard).as_bytes())
+    }
+}
+
+/// A descriptor: BLAKE3 of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DescriptorId([u8; 32]);
+
+hex_id!(DescriptorId, 32, "descriptor id");
+
+impl DescriptorId {
+    /// The id of a descriptor's bytes.
+    pub fn of(descriptor: &[u8]) -> Self {
+        DescriptorId(*blake3::hash(descriptor).as_bytes())
+    }
+}
+
 /// The number of an inode: stable for as long as the file lives, unique in its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

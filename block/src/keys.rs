@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! master ── volume name ──> write ──> read ──> keep ──> locate
+//!                             │         │       └──> packs
 //!                             │         └──> convergence, dedup, names, heads
 //!                             └──> signing (Ed25519) ──> volume public key ──> volume id
 //! ```
@@ -28,6 +29,7 @@ mod context {
     pub(super) const DEDUP: &str = "cairn 2026-11 dedup key";
     pub(super) const NAMES: &str = "cairn 2026-11 name key";
     pub(super) const HEADS: &str = "cairn 2026-11 head key";
+    pub(super) const PACKS: &str = "cairn 2026-11 pack key";
 }
 
 /// What every 32-byte secret has: wiped on drop, silent in debug output, compared in constant time.
@@ -111,6 +113,11 @@ secret! {
 }
 
 secret! {
+    /// Seals what says where in a pack its blocks lie.
+    PackKey
+}
+
+secret! {
     /// The key of one block; part of every ref to it.
     BlockKey
 }
@@ -162,6 +169,10 @@ impl KeepKey {
     /// The key for those who only look for holders.
     pub fn locate(&self) -> LocateKey {
         LocateKey(derive(context::LOCATE, &self.0))
+    }
+
+    pub(crate) fn packs(&self) -> PackKey {
+        PackKey(derive(context::PACKS, &self.0))
     }
 }
 
@@ -308,12 +319,13 @@ mod tests {
     #[test]
     fn no_two_keys_of_a_volume_are_equal() {
         let keys = keys();
-        let locate = keys.keep().locate();
+        let (locate, packs) = (keys.keep().locate(), keys.keep().packs());
         let all = [
             keys.write().as_bytes(),
             keys.read().as_bytes(),
             keys.keep().as_bytes(),
             locate.as_bytes(),
+            packs.as_bytes(),
             keys.signing().as_bytes(),
             keys.convergence().as_bytes(),
             keys.dedup().as_bytes(),

@@ -10,6 +10,7 @@
 //! - [`VolumeKeys`], [`DeviceKey`]: everything else is derived from these two.
 //! - [`Record`], [`Entry`], [`VolumeRoot`]: inodes and directory entries; [`map_tree`], [`file_tree`]: the trees they are in.
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
+//! - [`Pack`]: blocks in a body that shows nothing but its size.
 
 pub mod block;
 pub mod chunk;
@@ -25,6 +26,7 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod map_tree;
+pub mod pack;
 pub mod reference;
 pub mod seal;
 mod signature;
@@ -45,12 +47,13 @@ pub use entry::{
 pub use file_tree::{Extent, FileNode, FileTree, Patch};
 pub use head::{Head, HeadError, HeadFields, HeadKind, HeadStamp, UntrustedHead, head_hash};
 pub use hint::{HintError, dedup_key, open_hint, seal_hint};
-pub use id::{BlockId, DeviceId, Ino, ParseIdError, VolumeId};
+pub use id::{BlockId, DescriptorId, DeviceId, Ino, PackId, ParseIdError, ShardId, VolumeId};
 pub use keys::{
     BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey,
     volume_id,
 };
 pub use map_tree::MapNode;
+pub use pack::{Added, Class, Directory, Pack, PackBuilder, PackError, Placed, Tail, UntrustedPack, cells};
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};
 pub use signature::SignatureError;

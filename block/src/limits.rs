@@ -79,7 +79,40 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// and every JSON reader can hold it.
 pub const SEQ_LIMIT: u64 = 1 << 53;
 
+/// What no block of a pack crosses: with it no block crosses a shard, and the largest block still has a slot.
+pub const SLOT_BYTES: usize = SEALED_BLOCK_BYTES_MAX;
+
+/// Largest body of a pack: one takes seconds to move on a home line, and thousands are a terabyte.
+pub const PACK_BYTES_MAX: usize = 16 << 20;
+
+/// Most blocks of one pack: a full one of 1 KiB each, and a directory that still fits a slot.
+pub const PACK_BLOCKS_MAX: usize = 16 << 10;
+
+/// What ranges of bodies and shards are widened to: coarse enough to hide the edges of most blocks, and not much more to
+/// carry than an average block.
+pub const CELL_BYTES: u32 = 64 << 10;
+
+/// Most data shards of a code: repair reads as many shards as this for one.
+pub const DATA_SHARDS_MAX: u8 = 8;
+
+/// Most parity shards of a code: more would cost more room than three copies.
+pub const PARITY_SHARDS_MAX: u8 = 16;
+
+/// Most copies of a pack: beyond it redundancy buys nothing that uptime shows.
+pub const COPIES_MAX: u8 = 16;
+
+/// What a proof shows the place of: small enough for an audit, large enough that the path is a few per cent of it.
+pub const GROUP_BYTES: usize = 16 << 10;
+
+/// Subtrees above a group of the largest shard, which is a copy of the largest pack.
+pub const PROOF_LEVELS_MAX: usize = (PACK_BYTES_MAX / GROUP_BYTES).ilog2() as usize;
+
 const _: () = {
+    assert!(SEALED_BLOCK_BYTES_MAX <= SLOT_BYTES && PACK_BYTES_MAX.is_multiple_of(SLOT_BYTES));
+    assert!(SLOT_BYTES.is_multiple_of(CELL_BYTES as usize) && CELL_BYTES.is_multiple_of(GROUP_BYTES as u32));
+    // 16 slots can be shared out evenly, and shard numbers are non-zero elements of the field with room to spare.
+    assert!((PACK_BYTES_MAX / SLOT_BYTES).is_multiple_of(DATA_SHARDS_MAX as usize));
+    assert!(DATA_SHARDS_MAX as usize + PARITY_SHARDS_MAX as usize <= 255);
     assert!(CHUNK_BYTES_MAX <= u32::MAX as usize);
     assert!(CDC_BYTES_MIN < CDC_BYTES_AVG && CDC_BYTES_AVG < CDC_BYTES_MAX);
     assert!(CDC_BYTES_MAX <= CHUNK_BYTES_MAX && FIXED_CHUNK_BYTES <= CHUNK_BYTES_MAX);
