@@ -10,7 +10,7 @@
 //! - [`VolumeKeys`], [`DeviceKey`]: everything else is derived from these two.
 //! - [`Record`], [`Entry`], [`VolumeRoot`]: inodes and directory entries; [`map_tree`], [`file_tree`]: the trees they are in.
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
-//! - [`Pack`]: blocks in a body that shows nothing but its size.
+//! - [`Pack`]: blocks in a body that shows nothing but its size; [`shard`]: what it is coded into.
 
 pub mod block;
 pub mod chunk;
@@ -29,6 +29,7 @@ pub mod map_tree;
 pub mod pack;
 pub mod reference;
 pub mod seal;
+pub mod shard;
 mod signature;
 pub mod time;
 pub mod tree;
@@ -56,6 +57,7 @@ pub use map_tree::MapNode;
 pub use pack::{Added, Class, Directory, Pack, PackBuilder, PackError, Placed, Tail, UntrustedPack, cells};
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};
+pub use shard::{Code, CodeError, Descriptor, ShardError};
 pub use signature::SignatureError;
 pub use time::Timestamp;
 pub use tree::{Descend, Nodes, Sink, TreeError};
