@@ -10,7 +10,8 @@
 //! - [`VolumeKeys`], [`DeviceKey`]: everything else is derived from these two.
 //! - [`Record`], [`Entry`], [`VolumeRoot`]: inodes and directory entries; [`map_tree`], [`file_tree`]: the trees they are in.
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
-//! - [`Pack`]: blocks in a body that shows nothing but its size; [`shard`]: what it is coded into.
+//! - [`Pack`]: blocks in a body that shows nothing but its size; [`shard`]: what it is coded into; [`Proof`]: that a part of a
+//!   shard is where it should be.
 
 pub mod block;
 pub mod chunk;
@@ -27,6 +28,7 @@ pub mod keys;
 pub mod limits;
 pub mod map_tree;
 pub mod pack;
+pub mod proof;
 pub mod reference;
 pub mod seal;
 pub mod shard;
@@ -55,6 +57,7 @@ pub use keys::{
 };
 pub use map_tree::MapNode;
 pub use pack::{Added, Class, Directory, Pack, PackBuilder, PackError, Placed, Tail, UntrustedPack, cells};
+pub use proof::{Proof, ProofError};
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};
 pub use shard::{Code, CodeError, Descriptor, ShardError};
