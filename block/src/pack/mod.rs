@@ -4,7 +4,7 @@
 //! [`UntrustedPack`] one from outside. A [`Directory`] says which block lies where: from the whole body by
 //! [`Pack::directory`], from its last bytes by [`Tail`].
 
-mod builder;
+pub(crate) mod builder;
 mod class;
 mod directory;
 pub(crate) mod end;

@@ -52,7 +52,7 @@ impl Descriptor {
     }
 
     /// Of a pack whose shards have these ids, in order; of copies the ids follow from the pack's.
-    pub(super) fn new(pack: PackId, class: Class, code: Code, ids: Vec<ShardId>) -> Result<Self, CodeError> {
+    pub(crate) fn new(pack: PackId, class: Class, code: Code, ids: Vec<ShardId>) -> Result<Self, CodeError> {
         let shard_bytes = code.shard_bytes(class)?;
         let ids = match code.kind() {
             CodeKind::Copies => vec![ShardId::from_bytes(*pack.as_bytes())],

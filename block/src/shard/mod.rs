@@ -158,7 +158,7 @@ fn is_right(descriptor: &Descriptor, shard: u8, bytes: &Bytes) -> bool {
 }
 
 /// Bytes of shard `wanted` from the same bytes of k others.
-fn sum_for(have: &[(u8, Bytes)], wanted: u8, len: usize) -> Bytes {
+pub(crate) fn sum_for(have: &[(u8, Bytes)], wanted: u8, len: usize) -> Bytes {
     // Of one data shard, all others are copies.
     let same = have.iter().find(|(shard, _)| *shard == wanted || have.len() == 1);
     if let Some((_, bytes)) = same {

@@ -24,6 +24,7 @@ fn keys_of_volumes() {
             "dedup": hex(keys.dedup().as_bytes()),
             "names": hex(keys.names().as_bytes()),
             "heads": hex(keys.read().heads().as_bytes()),
+            "packs": hex(keys.keep().packs().as_bytes()),
         })
     });
     compare("keys.json", "What follows from a master key and a volume's name.", valid.to_vec(), Vec::new());

@@ -7,7 +7,9 @@
 mod heads;
 mod ids;
 mod keys;
+mod packs;
 mod sealed;
+mod shards;
 mod trees;
 mod volume;
 mod wrapped;

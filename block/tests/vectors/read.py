@@ -7,9 +7,12 @@ refused. Exits with 1 at the first difference.
 """
 
 import base64
+import functools
 import hashlib
+import itertools
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -595,6 +598,146 @@ def check_cuts(level, nodes):
                 need(ends(length, item_bytes, hash_key(level, item[0])) == is_last, "where a node ends")
 
 
+# --- Packs, shards, proofs -------------------------------------------------------------------------------------------
+
+BODIES = (256 << 10, 1 << 20, 4 << 20, 16 << 20)
+GROUP = 16 << 10
+
+
+@functools.cache
+def expand(seed, length):
+    return blake3(seed, length=length)
+
+
+def read_directory(keep, pack_class, end):
+    """The blocks of a pack, and where its directory begins, from the last bytes of its body."""
+    body = BODIES[pack_class]
+    slot = min(body, 1 << 20)
+    key = derive_key("cairn 2026-11 pack key", keep)
+    footer = Reader(unwrap(key, "pack footer", bytes([pack_class]), end[-77:]))
+    need(footer.int(1) == 1, "version")
+    at = footer.int(4)
+    footer.finish()
+    length = body - 77 - at
+    need(length >= 72 and (length - 72) % 40 == 0 and (length - 72) // 40 <= 16384, "directory offset")
+    need(at >= body - slot and length + 77 <= len(end), "directory offset")
+    aad = bytes([1, pack_class]) + at.to_bytes(4, "little")
+    reader = Reader(unwrap(key, "pack directory", aad, end[-77 - length:-77]))
+    blocks, free = [], 0
+    while reader.left():
+        block, offset, size = reader.take(32), reader.int(4), reader.int(4, below=(1 << 20) + 1)
+        need(size >= 24 and offset >= free and offset + size <= at, "place of a block")
+        need(offset // slot == (offset + size - 1) // slot, "a block that crosses a slot")
+        blocks.append([block.hex(), offset, size])
+        free = offset + size
+    need(len({block for block, _, _ in blocks}) == len(blocks), "a block twice")
+    return blocks, at
+
+
+def field_product(a, b):
+    product = 0
+    while b:
+        product ^= a if b & 1 else 0
+        a = a << 1 ^ (0x11D if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+PRODUCTS = [[field_product(a, b) for b in range(256)] for a in range(256)]
+
+
+def matrix_row(r, k):
+    row = [1]
+    while len(row) < k:
+        row.append(PRODUCTS[row[-1]][r])
+    return row
+
+
+def matrix_product(a, b):
+    return [[functools.reduce(lambda sum, n: sum ^ PRODUCTS[row[n]][b[n][c]], range(len(b)), 0)
+             for c in range(len(b[0]))] for row in a]
+
+
+def matrix_inverse(matrix):
+    size = len(matrix)
+    rows = [row + [int(n == at) for n in range(size)] for at, row in enumerate(matrix)]
+    for at in range(size):
+        pivot = next(n for n in range(at, size) if rows[n][at])
+        rows[at], rows[pivot] = rows[pivot], rows[at]
+        factor = PRODUCTS[rows[at][at]].index(1)
+        rows[at] = [PRODUCTS[factor][value] for value in rows[at]]
+        for n in range(size):
+            if n != at:
+                factor = rows[n][at]
+                rows[n] = [value ^ PRODUCTS[factor][other] for value, other in zip(rows[n], rows[at])]
+    return [row[size:] for row in rows]
+
+
+def code_matrix(k, m):
+    vandermonde = [matrix_row(r, k) for r in range(k + m)]
+    return matrix_product(vandermonde, matrix_inverse(vandermonde[:k]))
+
+
+def parse_code(text):
+    """Number, k and m of a code."""
+    if copies := re.fullmatch("copies=([1-9][0-9]?)", text):
+        number, k, m = 0, 1, int(copies[1]) - 1
+    else:
+        code = re.fullmatch("([1-9][0-9]?)\\+([1-9][0-9]?)", text)
+        need(code, "not a code")
+        number, k, m = 1, int(code[1]), int(code[2])
+    check_code(number, k, m)
+    return number, k, m
+
+
+def check_code(number, k, m):
+    need(number in (0, 1), "code")
+    need(k == 1 and m < 16 if number == 0 else k in (1, 2, 4, 8) and 1 <= m <= 16, "bounds of the code")
+
+
+def read_descriptor(data):
+    reader = Reader(data)
+    need(reader.int(1) == 1, "version")
+    pack, pack_class = reader.take(32), reader.int(1, below=4)
+    number, k, m = reader.int(1), reader.int(1), reader.int(1)
+    check_code(number, k, m)
+    body = BODIES[pack_class]
+    need(max(1, body >> 20) % k == 0, "more data shards than slots")
+    shards = [reader.take(32).hex() for _ in range(k + m)] if number else [pack.hex()] * (k + m)
+    reader.finish()
+    return {"pack": pack.hex(), "class": pack_class, "code": f"{k}+{m}" if number else f"copies={m + 1}",
+            "shard_bytes": body // k, "shards": shards, "id": blake3(data).hex()}
+
+
+def chaining_value(data, start):
+    return compress(*blake3_node(data, IV, 0, start // 1024))[:8]
+
+
+def verify_proof(proof, shard, length, group):
+    reader = Reader(proof)
+    need(reader.int(1) == 1, "version")
+    siblings = [words_of(reader.take(32), 8) for _ in range(reader.int(1, below=11))]
+    data = reader.take(GROUP)
+    reader.finish()
+    at = group * GROUP
+    need(at < length, "group")
+    turns, start, subtree = [], 0, length
+    while subtree > GROUP:
+        left = GROUP
+        while left * 2 < subtree:
+            left *= 2
+        turns.append(at >= start + left)
+        start, subtree = (start + left, subtree - left) if turns[-1] else (start, left)
+    need(len(siblings) == len(turns), "levels")
+    if not turns:
+        return need(blake3(data) == shard, "other shard")
+    value = chaining_value(data, at)
+    for level, (is_right, sibling) in enumerate(zip(reversed(turns), siblings)):
+        flags = PARENT | (ROOT if level + 1 == len(turns) else 0)
+        value = compress(IV, sibling + value if is_right else value + sibling, 0, 64, flags)[:8]
+    need(b"".join(word.to_bytes(4, "little") for word in value) == shard, "other shard")
+
+
 # --- Cuts ------------------------------------------------------------------------------------------------------------
 
 def split_mix(seed, length):
@@ -659,7 +802,7 @@ def check_keys(case):
         ("signing_seed", "write", "volume signing seed"), ("read", "write", "volume read key"),
         ("keep", "read", "volume keep key"), ("locate", "keep", "volume locate key"),
         ("convergence", "read", "convergence key"), ("dedup", "read", "dedup key"),
-        ("names", "read", "name key"), ("heads", "read", "head key"),
+        ("names", "read", "name key"), ("heads", "read", "head key"), ("packs", "keep", "pack key"),
     ):
         chain[name] = derive_key(f"cairn 2026-11 {context}", chain[source])
     chain["volume_public"] = ed25519_public(chain["signing_seed"])
@@ -692,6 +835,46 @@ def check_cuts_of_content(case):
 
 def check_wrapped(case):
     same(unwrap(field(case, "key"), case["purpose"], field(case, "aad"), field(case, "wrapped")).hex(), case["secret"])
+
+
+def check_pack(case):
+    end = field(case, "end")
+    blocks, at = read_directory(field(case, "keep"), case["class"], end)
+    same(blocks, case["directory"])
+    if "pack" not in case:
+        return
+    body, padding, used = b"", expand(field(case, "padding"), BODIES[case["class"]]), 0
+    for (block, offset, _), sealed in zip(blocks + [[None, at, 0]], case["blocks"] + [end.hex()]):
+        gap = offset - len(body)
+        body += padding[used:used + gap] + bytes.fromhex(sealed)
+        used += gap
+        need(block is None or blake3(bytes.fromhex(sealed)).hex() == block, "other block")
+    same([len(body), blake3(body).hex()], [BODIES[case["class"]], case["pack"]])
+
+
+def check_descriptor(case):
+    for name, value in read_descriptor(field(case, "descriptor")).items():
+        same(value, case[name])
+
+
+def check_shards(case):
+    _, k, m = parse_code(case["code"])
+    matrix = code_matrix(k, m)
+    data = [list(bytes.fromhex(shard)) for shard in case["data"]]
+    shards = data + [list(bytes.fromhex(shard)) for shard in case["parity"]]
+    same(matrix_product(matrix, data), shards)
+    every = list(itertools.combinations(range(k + m), k))
+    # Of the largest code there are too many sets for this arithmetic.
+    for have in every if len(every) < 100 else every[-5:]:
+        inverse = matrix_inverse([matrix[n] for n in have])
+        same(matrix_product(inverse, [shards[n] for n in have]), data)
+
+
+def check_proof(case):
+    length = case["groups"] * GROUP
+    shard = expand(bytes([case["seed"]]), length)
+    proof = field(case, "proof") + shard[case["taken"] * GROUP:][:GROUP]
+    verify_proof(proof, field(case, "shard"), length, case["group"])
 
 
 def check_hint(case):
@@ -762,6 +945,10 @@ READERS = {
     "sealed.json": (check_sealed, True),
     "cuts.json": (check_cuts_of_content, True),
     "wrapped.json": (check_wrapped, True),
+    "packs.json": (check_pack, True),
+    "descriptors.json": (check_descriptor, True),
+    "shards.json": (check_shards, True),
+    "proofs.json": (check_proof, True),
     "hints.json": (check_hint, True),
     "heads.json": (check_head, True),
     "entries.json": (check_entry, False),
