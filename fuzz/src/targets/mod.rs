@@ -4,6 +4,7 @@ pub(crate) mod blocks;
 mod heads;
 mod journal;
 mod log;
+mod packs;
 mod text;
 mod trees;
 mod values;
@@ -30,6 +31,9 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "xattrs", run: values::xattrs },
     Target { name: "ids", run: values::ids },
     Target { name: "head", run: heads::head },
+    Target { name: "pack", run: packs::pack },
+    Target { name: "descriptor", run: packs::descriptor },
+    Target { name: "proof", run: packs::proof },
     Target { name: "journal", run: journal::journal },
     Target { name: "log", run: log::log },
     Target { name: "config", run: text::config },
