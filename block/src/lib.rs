@@ -1,4 +1,4 @@
-//! Pure bytes of Cairn: ids, keys, sealing, chunking, trees and heads.
+//! Pure bytes of Cairn: ids, keys, sealing, chunking, trees, heads, packs and shards.
 //!
 //! This crate computes; it does no I/O, starts no thread, reads no clock. Everything that reaches a disk or a wire
 //! as Cairn's own is written and read here, and `docs/FORMAT.md` describes each byte of it.

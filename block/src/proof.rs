@@ -173,6 +173,8 @@ pub enum ProofError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn shard(groups: usize) -> Vec<u8> {
@@ -255,6 +257,25 @@ mod tests {
         assert!(Proof::decode(&[&good[..], &[0]].concat()).is_err());
         let levels = [&[VERSION, PROOF_LEVELS_MAX as u8 + 1][..], &vec![0; GROUP_BYTES + 11 * 32]].concat();
         assert!(matches!(Proof::decode(&levels), Err(DecodeError::AboveBound { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn strange_proofs_never_panic(
+            front in prop::collection::vec(any::<u8>(), 0..400),
+            levels in 0..12_u8,
+            len in prop_oneof![any::<usize>(), (0..70_usize).prop_map(|groups| groups * GROUP_BYTES)],
+            group: u32,
+        ) {
+            let siblings = vec![9; 32 * usize::from(levels)];
+            let named = [&[VERSION, levels][..], &siblings, &[0; GROUP_BYTES]].concat();
+            for bytes in [front, named] {
+                if let Ok(proof) = Proof::decode(&bytes) {
+                    prop_assert_eq!(proof.encode(), bytes);
+                    prop_assert!(proof.verify(&ShardId::of(b""), len, group % 80).is_err());
+                }
+            }
+        }
     }
 
     #[test]
