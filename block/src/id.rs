@@ -221,6 +221,12 @@ impl DescriptorId {
     }
 }
 
+/// A circle: the hash of its founder's device id and a nonce, so that nobody else can found it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CircleId([u8; 16]);
+
+hex_id!(CircleId, 16, "circle id");
+
 /// The number of an inode: stable for as long as the file lives, unique in its volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -23,6 +23,7 @@ mod context {
     pub(super) const READ: &str = "cairn 2026-11 volume read key";
     pub(super) const KEEP: &str = "cairn 2026-11 volume keep key";
     pub(super) const LOCATE: &str = "cairn 2026-11 volume locate key";
+    pub(super) const PLACEMENT: &str = "cairn 2026-11 placement key";
     pub(super) const SIGNING: &str = "cairn 2026-11 volume signing seed";
     pub(super) const VOLUME_ID: &str = "cairn 2026-11 volume id";
     pub(super) const CONVERGENCE: &str = "cairn 2026-11 convergence key";
@@ -90,6 +91,11 @@ secret! {
 secret! {
     /// Lets its holder compute where the packs of a volume are.
     LocateKey
+}
+
+secret! {
+    /// Ranks the nodes of a circle for each group of packs; outsiders can't.
+    PlacementKey
 }
 
 secret! {
@@ -173,6 +179,13 @@ impl KeepKey {
 
     pub(crate) fn packs(&self) -> PackKey {
         PackKey(derive(context::PACKS, &self.0))
+    }
+}
+
+impl LocateKey {
+    /// The key that placement is computed with.
+    pub fn placement(&self) -> PlacementKey {
+        PlacementKey(derive(context::PLACEMENT, &self.0))
     }
 }
 

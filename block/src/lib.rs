@@ -12,10 +12,12 @@
 //! - [`Head`]: a device's signed pointer to its tree; [`UntrustedHead`]: one from outside.
 //! - [`Pack`]: blocks in a body that shows nothing but its size; [`shard`]: what it is coded into; [`Proof`]: that a part of a
 //!   shard is where it should be.
+//! - [`circle`]: who stores for whom, as a chain of signed epochs.
 
 pub mod block;
 pub mod chunk;
 pub mod chunker;
+pub mod circle;
 pub mod codec;
 mod compress;
 pub mod device;
@@ -42,6 +44,7 @@ pub mod wrap;
 
 pub use block::{Block, TooLarge, UnverifiedBlock, WrongBytes};
 pub use chunk::{Codec, Kind};
+pub use circle::{Chain, Class, Epoch, EpochError, Fork, Member, Offer, Role, UntrustedEpoch};
 pub use codec::{DecodeError, Reader, TooLong, Writer};
 pub use device::{DeviceCert, DeviceKey, Rights};
 pub use entry::{
@@ -50,10 +53,10 @@ pub use entry::{
 pub use file_tree::{Extent, FileNode, FileTree, Patch};
 pub use head::{Head, HeadError, HeadFields, HeadKind, HeadStamp, UntrustedHead, head_hash};
 pub use hint::{HintError, dedup_key, open_hint, seal_hint};
-pub use id::{BlockId, DescriptorId, DeviceId, Ino, PackId, ParseIdError, ShardId, VolumeId};
+pub use id::{BlockId, CircleId, DescriptorId, DeviceId, Ino, PackId, ParseIdError, ShardId, VolumeId};
 pub use keys::{
-    BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, ReadKey, VolumeKeys, WriteKey,
-    volume_id,
+    BlockKey, ConvergenceKey, DedupKey, KeepKey, LocateKey, MasterKey, NameKey, PlacementKey, ReadKey, VolumeKeys,
+    WriteKey, volume_id,
 };
 pub use map_tree::MapNode;
 pub use pack::{Added, Class, Directory, Pack, PackBuilder, PackError, Placed, Tail, UntrustedPack, cells};

@@ -107,6 +107,26 @@ pub const GROUP_BYTES: usize = 16 << 10;
 /// Subtrees above a group of the largest shard, which is a copy of the largest pack.
 pub const PROOF_LEVELS_MAX: usize = (PACK_BYTES_MAX / GROUP_BYTES).ilog2() as usize;
 
+/// Most members of a circle: every node keeps the whole list and computes every placement from it. Larger networks are
+/// several circles.
+pub const MEMBERS_MAX: usize = 10_000;
+
+/// Most revoked nodes of a circle: every member twice over. The list only grows; a circle that fills it is founded anew.
+pub const REVOKED_MAX: usize = 2 * MEMBERS_MAX;
+
+/// Longest name or zone of a member: it fits a column of a listing.
+pub const MEMBER_TEXT_BYTES_MAX: usize = 64;
+
+/// Most bytes that one member offers (1 PiB): those of a whole circle then add up in a `u64`.
+pub const CAPACITY_MAX: u64 = 1 << 50;
+
+/// Largest encoded epoch: one with all members, longest names and all revocations fits.
+pub const EPOCH_BYTES_MAX: usize = 3 << 20;
+
+/// Epochs that a node keeps in memory, which is also the deepest branch it follows: more than owners sign in a day apart
+/// from each other; under 100 MiB for the largest circle, 200 KiB for one of thirty.
+pub const EPOCHS_KEPT: usize = 32;
+
 const _: () = {
     assert!(SEALED_BLOCK_BYTES_MAX <= SLOT_BYTES && PACK_BYTES_MAX.is_multiple_of(SLOT_BYTES));
     assert!(SLOT_BYTES.is_multiple_of(CELL_BYTES as usize) && CELL_BYTES.is_multiple_of(GROUP_BYTES as u32));
@@ -120,4 +140,5 @@ const _: () = {
     // A node must be able to hold two of the largest items, or a tree could not branch.
     assert!(2 * (MAP_KEY_BYTES_MAX + MAP_VALUE_BYTES_MAX + 64) <= NODE_BYTES_MAX);
     assert!(INLINE_BYTES_MAX + SYMLINK_BYTES_MAX + XATTRS_INLINE_BYTES_MAX + 512 <= MAP_VALUE_BYTES_MAX);
+    assert!((MEMBERS_MAX as u64) < u64::MAX / CAPACITY_MAX && REVOKED_MAX <= u16::MAX as usize);
 };

@@ -11,6 +11,7 @@ pub(crate) const SIGNATURE_BYTES: usize = 64;
 pub(crate) enum Purpose {
     DeviceCert,
     Head,
+    Epoch,
 }
 
 impl Purpose {
@@ -19,6 +20,7 @@ impl Purpose {
         match self {
             Purpose::DeviceCert => b"cairn 2026-11 sign device certificate\0",
             Purpose::Head => b"cairn 2026-11 sign head\0",
+            Purpose::Epoch => b"cairn 2026-11 sign circle epoch\0",
         }
     }
 }

@@ -20,6 +20,7 @@ fn keys_of_volumes() {
             "read": hex(keys.read().as_bytes()),
             "keep": hex(keys.keep().as_bytes()),
             "locate": hex(keys.keep().locate().as_bytes()),
+            "placement": hex(keys.keep().locate().placement().as_bytes()),
             "convergence": hex(keys.convergence().as_bytes()),
             "dedup": hex(keys.dedup().as_bytes()),
             "names": hex(keys.names().as_bytes()),

@@ -4,6 +4,7 @@
 //! `CAIRN_WRITE_VECTORS=1 cargo test --release -p cairn-block vectors` writes the files anew, and `FORMAT.md` says why.
 //! They are made inside the crate because nothing outside may choose a nonce or sign what no reader takes.
 
+mod circle;
 mod heads;
 mod ids;
 mod keys;

@@ -362,6 +362,63 @@ def read_head(head, volume_public, read_key):
     }
 
 
+def read_text(reader):
+    data = reader.bytes(1)
+    need(1 <= len(data) <= 64, "length")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise Refused("text") from error
+    unseen = ((0, 0x1F), (0x7F, 0x9F), (0x200B, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF))
+    need(not any(low <= ord(c) <= high for c in text for low, high in unseen), "text")
+    need(not text.startswith(" ") and not text.endswith(" "), "text")
+    return text
+
+
+def read_epoch(data):
+    """What can be told of an epoch from its bytes alone."""
+    need(len(data) <= 3 << 20, "length")
+    reader = Reader(data)
+    need(reader.int(1) == 1, "version")
+    circle, nonce, number, previous = reader.take(16), reader.take(16), reader.int(8, below=SEQ_LIMIT), reader.take(32)
+    need((number == 1) == (previous == bytes(32)), "previous")
+    members = []
+    for _ in range(reader.int(2, below=10_001)):
+        node, name, zone, capacity = reader.take(32), read_text(reader), read_text(reader), reader.int(8, below=2**50 + 1)
+        role, node_class, joined = reader.int(1, below=3), reader.int(1, below=2), reader.int(8)
+        need(1 <= joined <= number, "joined")
+        members.append([node.hex(), name, zone, capacity, role, node_class, joined])
+    revoked = [reader.take(32).hex() for _ in range(reader.int(2, below=20_001))]
+    signer = reader.take(32)
+    signed, signature = data[:reader.at], reader.take(64)
+    reader.finish()
+    nodes = [member[0] for member in members]
+    owners = [member[0] for member in members if member[4] == 0]
+    for listed in (nodes, revoked):
+        need(listed == sorted(set(listed)), "order")
+    need(len({member[1] for member in members}) == len(members), "two members have one name")
+    need(owners and not set(nodes) & set(revoked), "no owner, or a member that is revoked")
+    if number == 1:
+        need(circle == derive_key("cairn 2026-11 circle id", signer + nonce)[:16], "circle")
+        need(owners == [signer.hex()] and not revoked, "founder")
+    else:
+        need(nonce == bytes(16), "nonce")
+    ed25519_verify(signer, "cairn 2026-11 sign circle epoch", signed, signature)
+    return {
+        "circle": circle.hex(), "hash": blake3(data).hex(), "number": number, "previous": previous.hex(),
+        "members": members, "revoked": revoked, "signer": signer.hex(),
+    }
+
+
+def follow_epoch(epoch, before):
+    need(epoch["circle"] == before["circle"] and epoch["number"] == before["number"] + 1, "not the next")
+    need(epoch["previous"] == before["hash"], "another past")
+    need(any(member[0] == epoch["signer"] and member[4] == 0 for member in before["members"]), "not an owner")
+    joined = {member[0]: member[6] for member in before["members"]}
+    need(all(member[6] == joined.get(member[0], epoch["number"]) for member in epoch["members"]), "joined")
+    need(set(before["revoked"]) <= set(epoch["revoked"]), "a revocation is forgotten")
+
+
 # --- Trees -----------------------------------------------------------------------------------------------------------
 
 def read_map_root(reader):
@@ -803,6 +860,7 @@ def check_keys(case):
         ("keep", "read", "volume keep key"), ("locate", "keep", "volume locate key"),
         ("convergence", "read", "convergence key"), ("dedup", "read", "dedup key"),
         ("names", "read", "name key"), ("heads", "read", "head key"), ("packs", "keep", "pack key"),
+        ("placement", "locate", "placement key"),
     ):
         chain[name] = derive_key(f"cairn 2026-11 {context}", chain[source])
     chain["volume_public"] = ed25519_public(chain["signing_seed"])
@@ -890,6 +948,16 @@ def check_head(case):
         same(value, case[name])
 
 
+def check_epoch(case):
+    epoch = read_epoch(field(case, "epoch"))
+    if case["before"]:
+        follow_epoch(epoch, read_epoch(field(case, "before")))
+    else:
+        need(epoch["circle"] == case["circle"] and epoch["number"] == 1, "not the first of this circle")
+    for name, value in epoch.items():
+        same(value, case[name])
+
+
 def check_entry(case):
     same(read_entry(field(case, "value")), case["entry"])
     same((keyed_hash(field(case, "names"), case["name"].encode())[:7] + case["name"].encode()).hex(), case["key"])
@@ -951,6 +1019,7 @@ READERS = {
     "proofs.json": (check_proof, True),
     "hints.json": (check_hint, True),
     "heads.json": (check_head, True),
+    "circle.json": (check_epoch, True),
     "entries.json": (check_entry, False),
     "map_nodes.json": (check_map_node, False),
     "file_nodes.json": (check_file_node, False),

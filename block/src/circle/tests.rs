@@ -1,0 +1,338 @@
+//! What an epoch promises, and which of two branches counts.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::device::DeviceKey;
+use crate::id::DeviceId;
+use crate::limits::{EPOCHS_KEPT, SEQ_LIMIT};
+
+fn key(n: u8) -> DeviceKey {
+    DeviceKey::from_bytes(&[n; 32])
+}
+
+fn member(n: u8, role: Role) -> Member {
+    let (name, zone) = (format!("node {n}"), format!("house {}", n % 3));
+    Member { node: key(n).id(), name, zone, capacity: 1 << 30, role, class: Class::Anchor, joined: 0 }
+}
+
+/// A circle whose founder is 1, with 2 and 3 as owners from its second epoch on.
+fn chain() -> Chain {
+    let bytes = found_with_nonce(&key(1), vec![member(1, Role::Owner)], [7; 16]).unwrap();
+    let circle = UntrustedEpoch::new(bytes.clone()).unwrap().circle();
+    let first = UntrustedEpoch::new(bytes).unwrap().verify_first(circle).unwrap();
+    let mut chain = Chain::new(first);
+    let owners = [1, 2, 3].map(|n| member(n, Role::Owner)).to_vec();
+    extend(&mut chain, owners, &[], 1);
+    chain
+}
+
+/// Signs the next epoch on a chain and takes it.
+fn extend(chain: &mut Chain, members: Vec<Member>, revoked: &[u8], signer: u8) {
+    let bytes = next(chain.newest(), members, revoked, signer).unwrap();
+    assert_eq!(chain.offer(&[UntrustedEpoch::new(bytes).unwrap()]), Ok(Offer::Accepted(1)));
+}
+
+fn next(before: &Epoch, members: Vec<Member>, revoked: &[u8], signer: u8) -> Result<bytes::Bytes, EpochError> {
+    let revoked = before.revoked.iter().copied().chain(revoked.iter().map(|n| key(*n).id())).collect();
+    before.next(members, revoked, &key(signer))
+}
+
+fn add(chain: &mut Chain, n: u8, signer: u8) {
+    let mut members = chain.newest().members.clone();
+    members.push(member(n, Role::Member));
+    extend(chain, members, &[], signer);
+}
+
+fn revoke(chain: &mut Chain, n: u8, signer: u8) {
+    let members = without(chain.newest(), n);
+    extend(chain, members, &[n], signer);
+}
+
+fn without(epoch: &Epoch, n: u8) -> Vec<Member> {
+    epoch.members.iter().filter(|member| member.node != key(n).id()).cloned().collect()
+}
+
+fn run(chain: &Chain, from: u64) -> Vec<UntrustedEpoch> {
+    chain.run(from).map(UntrustedEpoch::from).collect()
+}
+
+/// Shows each the branch of the other, and gives the verdicts.
+fn meet(a: &mut Chain, b: &mut Chain, from: u64) -> (Fork, Fork) {
+    let (of_a, of_b) = (run(a, from), run(b, from));
+    match (a.offer(&of_b).unwrap(), b.offer(&of_a).unwrap()) {
+        (Offer::Fork(at_a), Offer::Fork(at_b)) => (at_a, at_b),
+        other => panic!("no fork: {other:?}"),
+    }
+}
+
+#[test]
+fn an_epoch_says_what_was_signed() {
+    let chain = chain();
+    let epoch = chain.newest();
+    assert_eq!((epoch.number, epoch.owners().count(), epoch.signer), (2, 3, key(1).id()));
+    assert_eq!(epoch.member(&key(1).id()).unwrap().joined, 1);
+    assert_eq!(epoch.member(&key(2).id()).unwrap().joined, 2);
+    assert!(epoch.members.is_sorted_by_key(|member| member.node));
+}
+
+#[test]
+fn no_changed_byte_is_taken() {
+    let chain = chain();
+    let bytes = chain.newest().bytes().to_vec();
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        let read = UntrustedEpoch::new(changed).and_then(|epoch| epoch.verify_after(&chain.kept_before()));
+        assert!(read.is_err(), "byte {at}");
+    }
+}
+
+impl Chain {
+    fn kept_before(&self) -> Arc<Epoch> {
+        self.get(self.newest().number - 1).unwrap().clone()
+    }
+}
+
+#[test]
+fn only_an_owner_of_the_epoch_before_signs() {
+    let mut chain = chain();
+    add(&mut chain, 4, 2);
+    let members = chain.newest().members.clone();
+    for signer in [4, 9] {
+        let refused = next(chain.newest(), members.clone(), &[], signer).unwrap_err();
+        assert_eq!(refused, EpochError::NotOwner { signer: key(signer).id(), number: 4 });
+    }
+    // Who makes itself an owner was none in the epoch before.
+    let mut seized = without(chain.newest(), 4);
+    seized.push(member(4, Role::Owner));
+    assert!(matches!(next(chain.newest(), seized, &[], 4), Err(EpochError::NotOwner { .. })));
+}
+
+#[test]
+fn a_circle_is_never_without_an_owner() {
+    let chain = chain();
+    let members = [1, 2, 3].map(|n| member(n, Role::Member)).to_vec();
+    assert!(matches!(next(chain.newest(), members, &[], 1), Err(EpochError::Format(_))));
+    // The signer itself may go.
+    assert!(next(chain.newest(), without(chain.newest(), 1), &[], 1).is_ok());
+}
+
+#[test]
+fn a_revoked_node_never_comes_back_and_one_that_left_does() {
+    let mut chain = chain();
+    add(&mut chain, 4, 1);
+    revoke(&mut chain, 4, 1);
+    let mut members = chain.newest().members.clone();
+    members.push(member(4, Role::Member));
+    assert!(matches!(next(chain.newest(), members.clone(), &[], 1), Err(EpochError::Format(_))));
+    let forgotten = chain.newest().next(members, Vec::new(), &key(1)).unwrap_err();
+    assert_eq!(forgotten, EpochError::Forgotten { node: key(4).id() });
+
+    let left = without(chain.newest(), 3);
+    extend(&mut chain, left, &[], 1);
+    add(&mut chain, 3, 1);
+    assert_eq!(chain.newest().member(&key(3).id()).unwrap().joined, 6);
+}
+
+#[test]
+fn nobody_can_claim_to_have_joined_earlier() {
+    let chain = chain();
+    let before = chain.newest();
+    let mut members = before.members.clone();
+    members.push(Member { joined: 1, ..member(9, Role::Member) });
+    members.sort_by_key(|member| member.node);
+    let bytes = seal(before.circle, [0; 16], 3, *before.hash(), &members, &[], &key(1)).unwrap();
+    let refused = UntrustedEpoch::new(bytes).unwrap().verify_after(before).unwrap_err();
+    assert_eq!(refused, EpochError::Joined { node: key(9).id(), wanted: 3, found: 1 });
+}
+
+#[test]
+fn a_circle_cannot_be_founded_by_somebody_else() {
+    let chain = chain();
+    let stolen = chain.newest().circle;
+    let bytes = seal(stolen, [7; 16], 1, [0; 32], &[Member { joined: 1, ..member(9, Role::Owner) }], &[], &key(9));
+    assert!(matches!(UntrustedEpoch::new(bytes.unwrap()).unwrap().verify_first(stolen), Err(EpochError::Format(_))));
+}
+
+#[test]
+fn an_invited_node_begins_where_its_invitation_says() {
+    let mut chain = chain();
+    add(&mut chain, 4, 1);
+    let newest = UntrustedEpoch::from(chain.newest());
+    let start = newest.verify_hash(chain.newest().hash()).unwrap();
+    let mut invited = Chain::new(start);
+    assert_eq!(newest.verify_hash(&[0; 32]).unwrap_err(), EpochError::OtherHash { number: 3 });
+    add(&mut chain, 5, 2);
+    assert_eq!(invited.offer(&run(&chain, 3)).unwrap(), Offer::Accepted(1));
+    assert_eq!(invited.newest(), chain.newest());
+}
+
+#[test]
+fn who_is_behind_asks_for_what_is_missing() {
+    let mut ahead = chain();
+    let mut behind = ahead.clone();
+    for n in 4..9 {
+        add(&mut ahead, n, 1);
+    }
+    assert_eq!(behind.offer(&run(&ahead, 6)).unwrap(), Offer::Behind { from: 3 });
+    assert_eq!(behind.offer(&run(&ahead, 3)).unwrap(), Offer::Accepted(5));
+    assert_eq!(behind.offer(&run(&ahead, 1)).unwrap(), Offer::Known);
+    assert_eq!(ahead.offer(&[]).unwrap(), Offer::Known);
+}
+
+#[test]
+fn of_two_accidents_the_longer_branch_counts_then_the_lower_hash() {
+    let (mut a, mut b) = (chain(), chain());
+    add(&mut a, 4, 1);
+    add(&mut b, 5, 2);
+    let (at_a, at_b) = meet(&mut a, &mut b, 1);
+    assert_eq!((at_a.reason, at_b.reason), (Reason::LowerHash, Reason::LowerHash));
+    assert_eq!(a.newest(), b.newest());
+    assert_eq!(at_a.lost(), at_b.lost());
+    let lower = at_a.ours[0].hash().min(at_a.theirs[0].hash());
+    assert_eq!(a.newest().hash(), lower);
+
+    let (mut a, mut b) = (chain(), chain());
+    add(&mut a, 4, 1);
+    add(&mut b, 5, 2);
+    add(&mut b, 6, 3);
+    // A run that begins above the fork doesn't attach; the other side is asked for more.
+    assert_eq!(a.offer(&run(&b, 4)).unwrap(), Offer::Behind { from: 2 });
+    let (at_a, at_b) = meet(&mut a, &mut b, 1);
+    assert_eq!((at_a.verdict, at_b.verdict), (Verdict::Switched, Verdict::Stayed));
+    assert_eq!(at_a.lost()[0].signer, key(1).id());
+    assert_eq!(a.newest().number, 4);
+}
+
+#[test]
+fn a_revoked_owner_forks_nothing_below_its_revocation() {
+    // The key of 3 is stolen; 1 revokes it; the thief signs a long branch from before that.
+    let (mut honest, mut thief) = (chain(), chain());
+    add(&mut honest, 4, 2);
+    revoke(&mut honest, 3, 1);
+    for n in 10..20 {
+        add(&mut thief, n, 3);
+    }
+    // On the branch of the thief an accomplice becomes an owner, and signs as well.
+    let mut members = thief.newest().members.clone();
+    members.push(member(30, Role::Owner));
+    extend(&mut thief, members, &[], 3);
+    add(&mut thief, 31, 30);
+    let (at_honest, at_thief) = meet(&mut honest, &mut thief, 1);
+    assert_eq!((at_honest.verdict, at_honest.reason), (Verdict::Stayed, Reason::Condemned));
+    assert_eq!((at_thief.verdict, at_thief.reason), (Verdict::Switched, Reason::Condemned));
+    assert!(thief.newest().is_revoked(&key(3).id()));
+}
+
+#[test]
+fn owners_who_revoke_each_other_are_a_split_that_a_person_decides() {
+    let (mut a, mut b) = (chain(), chain());
+    revoke(&mut a, 3, 1);
+    revoke(&mut b, 1, 3);
+    add(&mut b, 9, 3);
+    let (before_a, before_b) = (a.newest().clone(), b.newest().clone());
+    let (at_a, at_b) = meet(&mut a, &mut b, 1);
+    assert_eq!((at_a.verdict, at_b.verdict), (Verdict::Split, Verdict::Split));
+    assert_eq!((a.newest(), b.newest()), (&before_a, &before_b));
+    assert!(at_a.lost().is_empty());
+
+    assert_eq!(b.adopt(&run(&a, 1), &[1; 32]).unwrap_err(), EpochError::OtherHash { number: 3 });
+    let replaced = b.adopt(&run(&a, 1), before_a.hash()).unwrap();
+    assert_eq!(replaced.len(), 2);
+    assert_eq!(b.newest(), &before_a);
+}
+
+#[test]
+fn two_owners_who_revoke_the_same_key_agree() {
+    let (mut a, mut b) = (chain(), chain());
+    revoke(&mut a, 3, 1);
+    revoke(&mut b, 3, 2);
+    meet(&mut a, &mut b, 1);
+    assert_eq!(a.newest(), b.newest());
+}
+
+#[test]
+fn a_branch_below_what_is_kept_is_not_followed() {
+    let (mut a, mut b) = (chain(), chain());
+    add(&mut b, 200, 2);
+    for n in 0..EPOCHS_KEPT as u8 {
+        add(&mut a, 10 + n, 1);
+    }
+    let newest = a.newest().clone();
+    assert_eq!(a.offer(&run(&b, 3)).unwrap(), Offer::Below);
+    assert_eq!(a.newest(), &newest);
+    assert_eq!(a.run(1).count(), 0, "what is kept begins later");
+    // A person may still choose it.
+    let other = run(&b, 3);
+    assert_eq!(a.adopt(&other, &other[0].hash).unwrap().len(), EPOCHS_KEPT);
+    assert_eq!(a.newest(), b.newest());
+}
+
+#[test]
+fn runs_that_are_none_are_refused_and_change_nothing() {
+    let mut a = chain();
+    let before = a.newest().clone();
+    let mut b = chain();
+    for n in 4..8 {
+        add(&mut b, n, 1);
+    }
+    let whole = run(&b, 3);
+    let gap = [whole[0].clone(), whole[2].clone()];
+    assert_eq!(a.offer(&gap).unwrap_err(), EpochError::NotNext { wanted: 4, found: 5 });
+    let long = vec![whole[0].clone(); EPOCHS_KEPT + 1];
+    assert!(matches!(a.offer(&long), Err(EpochError::Format(_))));
+    // The second one is of a signer that was never an owner.
+    let stranger = seal(before.circle, [0; 16], 4, whole[0].hash, &b.newest().members, &[], &key(99)).unwrap();
+    let bad = [whole[0].clone(), UntrustedEpoch::new(stranger).unwrap()];
+    assert!(a.offer(&bad).is_err());
+    assert_eq!(a.newest(), &before);
+}
+
+#[test]
+fn no_number_locks_a_circle() {
+    let chain = chain();
+    let mut newest = Epoch::clone(chain.newest());
+    newest.number = SEQ_LIMIT - 1;
+    assert!(matches!(newest.next(newest.members.clone(), Vec::new(), &key(1)), Err(EpochError::Format(_))));
+}
+
+#[test]
+fn chains_that_meet_agree_whatever_accident_came_between() {
+    // Without revocations all branches of one base are in one order, so any number of nodes agree.
+    let base = chain();
+    let mut nodes: Vec<Chain> = (0..6).map(|_| base.clone()).collect();
+    for (at, node) in nodes.iter_mut().enumerate() {
+        for step in 0..=(at % 3) {
+            add(node, (20 + 10 * at + step) as u8, 1 + (at % 3) as u8);
+        }
+    }
+    for round in 0..2 {
+        for a in 0..nodes.len() {
+            for b in 0..nodes.len() {
+                let shown = run(&nodes[(a + round) % 6], 1);
+                nodes[b].offer(&shown).unwrap();
+            }
+        }
+    }
+    assert!(nodes.iter().all(|node| node.newest() == nodes[0].newest()));
+}
+
+#[test]
+fn the_largest_circle_fits() {
+    let many = crate::limits::MEMBERS_MAX;
+    let name = |n: usize| format!("{n:064}");
+    let founder = key(1);
+    let mut members: Vec<Member> = (1..many)
+        .map(|n| {
+            let mut node = [0; 32];
+            node[..8].copy_from_slice(&n.to_le_bytes());
+            Member { node: DeviceId::from_bytes(node), name: name(n), zone: name(n), ..member(2, Role::StorageOnly) }
+        })
+        .collect();
+    members.push(Member { name: name(0), ..member(1, Role::Owner) });
+    let bytes = Epoch::found(&founder, members.clone()).unwrap();
+    assert!(bytes.len() > 1_800_000);
+    members.push(member(2, Role::Member));
+    assert!(matches!(Epoch::found(&founder, members), Err(EpochError::Format(_))));
+}
