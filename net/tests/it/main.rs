@@ -1,0 +1,3 @@
+//! The network's decisions, judged from outside.
+
+mod durability_doc;
