@@ -8,11 +8,15 @@
 //! - [`placement`]: which nodes hold the shards of a group of packs. Every node computes the same.
 //! - [`policy`]: what a directory asks for, and whether the circle can give it.
 //! - [`durability`]: how likely it is that data can't be read, or is lost; what an acknowledgement promises.
+//! - [`repair`]: which shards are made again, by whom and when.
+//! - [`manifest`]: when a pack may go.
 
 pub mod code;
 pub mod durability;
+pub mod manifest;
 pub mod placement;
 pub mod policy;
+pub mod repair;
 
 pub use code::{Code, SHARDS_MAX};
 pub use placement::{Anchors, Placement, place};

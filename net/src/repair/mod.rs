@@ -1,0 +1,262 @@
+//! Repair: which shards have to be made again, by whom, where to, and when.
+//!
+//! Each holder runs one [`Repair`]. It is told who was heard of and what each holder has, and answers with the shards that
+//! *this* node should make. All holders of a pack come to the same maker, so together they share the work. Where views differ,
+//! two make the same shard: the bytes are the same, so that costs work and nothing else. Nothing has to be kept: after a
+//! restart the reports of the holders are enough.
+
+mod bucket;
+mod group;
+mod presence;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cairn_block::{DeviceId, PlacementKey, VolumeId};
+
+use crate::code::Code;
+use crate::placement::{Anchors, rank};
+use bucket::Bucket;
+use group::{Group, Lack};
+use presence::Presence;
+pub use presence::Standing;
+
+/// Times and rates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Config {
+    /// A node that was not heard of for so long is late: several heartbeats may get lost.
+    pub late_after: Duration,
+    /// A late holder's shards are made again after this time: a machine restarts, or travels for a day.
+    pub grace: Duration,
+    /// The same where no more shards are left than k, and one more loss would be one too many.
+    pub grace_urgent: Duration,
+    /// A holder away for so long is lost: its shards count no more even as a hope.
+    pub lost_after: Duration,
+    /// Most bytes a second that this node reads and writes for repair, so that a repair never feels like an outage.
+    pub bytes_per_second: u64,
+    /// Most bytes at once after a rest.
+    pub burst_bytes: u64,
+    /// When a shard that was to be made and was not reported is tried again.
+    pub make_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        Config {
+            late_after: Duration::from_secs(120),
+            grace: hours(24),
+            grace_urgent: hours(1),
+            lost_after: hours(7 * 24),
+            bytes_per_second: 16 << 20,
+            burst_bytes: 256 << 20,
+            make_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A group of packs of a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The number of its first pack, divided by 64.
+    pub number: u64,
+}
+
+/// What a node that holds shards of a group knows of it.
+#[derive(Debug, Clone)]
+pub struct GroupFacts {
+    /// Ranks the nodes.
+    pub key: Arc<PlacementKey>,
+    /// How its packs are coded.
+    pub code: Code,
+    /// Bytes of one shard, to be charged against the rate.
+    pub shard_bytes: u64,
+    /// Which of its 64 packs are to be kept whole, by their bits.
+    pub packs: u64,
+}
+
+/// Something that this node learned.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A node gave a sign of life.
+    Heard(DeviceId),
+    /// A node will not come back, says an owner or an epoch that revokes it.
+    Lost(DeviceId),
+    /// The circle changed.
+    Anchors(Arc<Anchors>),
+    /// What is to be kept of a group; without packs it is forgotten.
+    Group(GroupId, GroupFacts),
+    /// All that a node holds of a group: shards and the bits of their packs. Replaces what was known of it.
+    Holds(DeviceId, GroupId, Vec<(u8, u64)>),
+    /// A node has made this shard of this pack durable.
+    Made(DeviceId, GroupId, ShardOf),
+    /// A shard could not be made: it is tried again at once.
+    Failed(GroupId, ShardOf),
+}
+
+/// A shard of a pack of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardOf {
+    /// Which of the 64 packs.
+    pub pack: u8,
+    /// Which shard.
+    pub shard: u8,
+}
+
+/// A shard that this node should make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Make {
+    /// The group.
+    pub group: GroupId,
+    /// Which shard of which pack.
+    pub what: ShardOf,
+    /// Where k other shards of the pack are: node and shard.
+    pub from: Vec<(DeviceId, u8)>,
+    /// Who should hold it.
+    pub to: DeviceId,
+}
+
+/// How the packs of all groups were at the last look, in numbers of packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Every shard was in place or its holder only late.
+    pub whole: usize,
+    /// Shards were missing, and k or more were there.
+    pub degraded: usize,
+    /// Fewer than k shards were there.
+    pub unreadable: usize,
+    /// Shards that no anchor is left for.
+    pub nowhere: usize,
+}
+
+/// What one node knows and does about repair.
+pub struct Repair {
+    me: DeviceId,
+    config: Config,
+    anchors: Arc<Anchors>,
+    presence: Presence,
+    groups: BTreeMap<GroupId, Group>,
+    /// When each is tried again, and where it goes.
+    in_flight: BTreeMap<(GroupId, ShardOf), (Duration, DeviceId)>,
+    bucket: Bucket,
+    health: Health,
+}
+
+impl Repair {
+    /// A node that starts, or starts again, at `now`. Whoever it knows of is taken as heard of just now.
+    pub fn new(me: DeviceId, config: Config, anchors: Arc<Anchors>, now: Duration) -> Self {
+        let presence = Presence::new(now);
+        let bucket = Bucket::new(config.bytes_per_second, config.burst_bytes, now);
+        let (groups, in_flight, health) = (BTreeMap::new(), BTreeMap::new(), Health::default());
+        Repair { me, config, anchors, presence, groups, in_flight, bucket, health }
+    }
+
+    /// Takes in what happened.
+    pub fn learn(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Heard(node) => self.presence.heard(node, now),
+            Event::Lost(node) => {
+                self.presence.lost(node);
+                self.groups.values_mut().for_each(|group| group.forget(&node));
+            }
+            Event::Anchors(anchors) => self.anchors = anchors,
+            Event::Group(id, facts) if facts.packs == 0 => {
+                self.groups.remove(&id);
+                self.in_flight.retain(|(group, _), _| *group != id);
+            }
+            Event::Group(id, facts) => match self.groups.get_mut(&id) {
+                Some(group) => group.facts = facts,
+                None => {
+                    self.groups.insert(id, Group::new(facts));
+                }
+            },
+            Event::Holds(node, id, shards) => {
+                self.presence.heard(node, now);
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.replace(node, &shards);
+                }
+            }
+            Event::Made(node, id, what) => {
+                self.in_flight.remove(&(id, what));
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.add(node, what);
+                }
+            }
+            Event::Failed(id, what) => {
+                self.in_flight.remove(&(id, what));
+            }
+        }
+    }
+
+    /// How a node stands.
+    pub fn standing(&self, node: &DeviceId, now: Duration) -> Standing {
+        if *node == self.me { Standing::Here } else { self.presence.standing(node, now, &self.config) }
+    }
+
+    /// How the packs were at the last [`Repair::tick`].
+    pub const fn health(&self) -> Health {
+        self.health
+    }
+
+    /// The shards that this node should make now: those of packs with the fewest shards left first, as far as the rate
+    /// allows.
+    pub fn tick(&mut self, now: Duration) -> Vec<Make> {
+        self.in_flight.retain(|_, (again, _)| *again > now);
+        self.bucket.fill(now);
+        let mut lacks = self.lacks(now);
+        lacks.sort_by_key(|(id, lack)| (lack.spare, *id, lack.what));
+        let mut makes = Vec::new();
+        for (id, lack) in lacks {
+            let key = (id, lack.what);
+            if self.in_flight.contains_key(&key) || lack.maker != self.me {
+                continue;
+            }
+            if !self.bucket.has_some() {
+                break;
+            }
+            let Some(to) = self.destination(now, id, &lack) else {
+                self.health.nowhere += 1;
+                continue;
+            };
+            self.bucket.take(lack.cost);
+            self.in_flight.insert(key, (now + self.config.make_timeout, to));
+            makes.push(Make { group: id, what: lack.what, from: lack.from, to });
+        }
+        makes
+    }
+
+    /// Everything that is missing, whoever makes it; counts the health on the way.
+    fn lacks(&mut self, now: Duration) -> Vec<(GroupId, Lack)> {
+        let mut health = Health::default();
+        let mut lacks = Vec::new();
+        for (id, group) in &self.groups {
+            let standing = |node: &DeviceId| self.standing(node, now);
+            let found = group.lacks(id, &standing, &mut health);
+            lacks.extend(found.into_iter().map(|lack| (*id, lack)));
+        }
+        self.health = health;
+        lacks
+    }
+
+    /// The best anchor that is here and has nothing of the pack; one whose zone has room if there is one.
+    fn destination(&self, now: Duration, id: GroupId, lack: &Lack) -> Option<DeviceId> {
+        let facts = &self.groups.get(&id)?.facts;
+        let promised = self.in_flight.iter().filter(|((group, what), _)| *group == id && what.pack == lack.what.pack);
+        let taken: BTreeSet<DeviceId> = lack.holders.iter().copied().chain(promised.map(|(_, (_, to))| *to)).collect();
+        let mut in_zones = vec![0; self.anchors.zones().len()];
+        for anchor in taken.iter().filter_map(|node| self.anchors.get(node)) {
+            in_zones[anchor.zone] += 1;
+        }
+        let cap = self.anchors.zone_cap(facts.code);
+        let ranked = rank(&facts.key, id.number, facts.code, &self.anchors);
+        let is_free = |node: &DeviceId| !taken.contains(node) && self.standing(node, now) == Standing::Here;
+        let free: Vec<_> = ranked.into_iter().filter(|anchor| is_free(&anchor.node)).collect();
+        let with_room = free.iter().find(|anchor| in_zones[anchor.zone] < cap);
+        with_room.or(free.first()).map(|anchor| anchor.node)
+    }
+}
