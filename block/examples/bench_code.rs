@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use cairn_block::keys::KeepKey;
-use cairn_block::{Class, Code, PackBuilder, shard};
+use cairn_block::{Code, PackBuilder, SizeClass, shard};
 
 /// Each figure is the median of so many rounds.
 const ROUNDS: usize = 15;
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if codes.is_empty() {
         codes = CODES.map(str::to_owned).into();
     }
-    let pack = PackBuilder::new(Class::M16).finish(&KeepKey::from_bytes([1; 32]));
+    let pack = PackBuilder::new(SizeClass::M16).finish(&KeepKey::from_bytes([1; 32]));
     for text in codes {
         let code: Code = text.parse()?;
         let (descriptor, shards) = shard::encode(&pack, code)?;

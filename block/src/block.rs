@@ -68,6 +68,11 @@ impl UnverifiedBlock {
         Ok(UnverifiedBlock(bytes))
     }
 
+    /// The bytes as they came, or are to be sent: for whoever passes them on. To use them is to verify them.
+    pub const fn as_sent(&self) -> &Bytes {
+        &self.0
+    }
+
     /// The block `wanted`, if these are its bytes.
     pub fn verify(self, wanted: &BlockId) -> Result<Block, WrongBytes> {
         let found = BlockId::of(&self.0);
@@ -75,6 +80,13 @@ impl UnverifiedBlock {
             return Err(WrongBytes { wanted: *wanted, found });
         }
         Ok(Block { id: found, bytes: self.0 })
+    }
+}
+
+/// A block on its way to somebody who has no reason to believe us.
+impl From<Block> for UnverifiedBlock {
+    fn from(block: Block) -> Self {
+        UnverifiedBlock(block.bytes)
     }
 }
 

@@ -212,6 +212,11 @@ impl UntrustedHead {
         Ok(UntrustedHead(bytes))
     }
 
+    /// The bytes as they came, or are to be sent.
+    pub const fn as_sent(&self) -> &Bytes {
+        &self.0
+    }
+
     /// Verifies and opens the head.
     pub fn verify(&self, volume_public: &[u8; 32], read: &ReadKey, volume: VolumeId) -> Result<Head, HeadError> {
         let parts = Parts::verify(&self.0, volume_public)?;

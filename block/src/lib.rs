@@ -59,7 +59,7 @@ pub use keys::{
     WriteKey, volume_id,
 };
 pub use map_tree::MapNode;
-pub use pack::{Added, Class, Directory, Pack, PackBuilder, PackError, Placed, Tail, UntrustedPack, cells};
+pub use pack::{Added, Directory, Pack, PackBuilder, PackError, Placed, SizeClass, Tail, UntrustedPack, cells};
 pub use proof::{Proof, ProofError};
 pub use reference::Ref;
 pub use seal::{Compression, OpenError, SealError, Sealed, open, seal};

@@ -134,7 +134,7 @@ fn made_up(seeds: &mut Seeds) {
     }
     let zstd = b"\x28\xb5\x2f\xfd\x20\x40\x4d\x00\x00\x10\x61\x61\x01\x00\x3b\x05\x05".to_vec();
     seeds.entry("chunk").or_default().push([&[0, 3, 1, 1, 1, 0, 64, 0, 0, 0][..], &zstd].concat());
-    // Class, what to break, another place, and a directory of two blocks.
+    // SizeClass, what to break, another place, and a directory of two blocks.
     let entry = |name: u8, offset: u32, len: u32| [&[name; 32][..], &offset.to_le_bytes(), &len.to_le_bytes()].concat();
     for class in 0..4_u8 {
         let directory = [entry(1, 0, 24), entry(2, 24, 1000)].concat();

@@ -1,23 +1,51 @@
-//! The network's decisions: who holds what, how safe that is, what is made again and what may go.
+//! Nodes among each other: who they are, how they connect, how blocks get from one to another, who holds what.
 //!
-//! Nothing here does I/O or reads a clock. Each decision is a function, or a state machine that is told what happened and
-//! the time, and answers with what to do; so ten thousand nodes of it run in virtual time. This crate does not know that
-//! files exist: it moves packs and shards, by their numbers and ids.
+//! libp2p stays in here: nothing of it is in the public API. One task owns the swarm ([`Net`] is the handle to it); bytes
+//! never pass through that task. The crate doesn't know that files exist: it moves sealed blocks, packs and shards.
 //!
-//! Where to start:
+//! ```text
+//! Router::get ─> own store ─miss─> fetch: whom to ask, whom else when it is late ─> lane ─> peer
+//! peer's lane ─> doorman: may it? ─> serve: a bounded number of reads ─> store
+//! ```
+//!
+//! Decisions do no I/O and read no clock. Each is a function, or a state machine that is told what happened and the time, and
+//! answers with what to do; so ten thousand nodes of it run in virtual time:
 //! - [`placement`]: which nodes hold the shards of a group of packs. Every node computes the same.
 //! - [`policy`]: what a directory asks for, and whether the circle can give it.
 //! - [`durability`]: how likely it is that data can't be read, or is lost; what an acknowledgement promises.
 //! - [`repair`]: which shards are made again, by whom and when.
 //! - [`manifest`]: when a pack may go.
+//! - [`join`]: a code for a membership.
+//! - `sim` (feature `sim`): all of it on many nodes, under faults, in virtual time.
 
 pub mod code;
+mod driver;
 pub mod durability;
+mod fetch;
+pub mod join;
+mod lane;
+mod lanes;
 pub mod manifest;
+mod net;
+mod node_id;
 pub mod placement;
 pub mod policy;
 pub mod repair;
+mod router;
+mod serve;
+mod strikes;
+#[cfg(test)]
+mod tests;
+pub mod wire;
 
 pub use code::{Code, SHARDS_MAX};
+pub use driver::{NetError, NetOptions, PeerState, Transports};
+pub use fetch::{FetchError, FetchStats, Refusal};
+pub use lane::LaneError;
+pub use lanes::OpenError;
+pub use net::Net;
+pub use node_id::NodeId;
 pub use placement::{Anchors, Placement, place};
 pub use policy::{Chosen, Circle, Policy, Unmet};
+pub use router::Router;
+pub use strikes::{Strike, Strikes};

@@ -102,6 +102,15 @@ pub enum StoreError {
         waited: Duration,
     },
 
+    /// The block isn't here, and those who may have it didn't give it.
+    #[error("block {id} is not here, and was not given")]
+    NotFetched {
+        /// The block.
+        id: BlockId,
+        /// Who was asked, and what each said.
+        source: Box<dyn Error + Send + Sync>,
+    },
+
     /// More bytes than the format allows.
     #[error("{what} of {bytes} bytes is over the limit of {max}")]
     TooLarge {

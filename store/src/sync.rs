@@ -4,9 +4,12 @@
 //! scheduler that runs one thread at a time and tries out in which order they can follow each other; see
 //! `scripts/schedules.sh`. So whatever threads share in this crate is imported from here.
 
+// The disk store uses them all, the others some.
 #[cfg(not(shuttle))]
+#[cfg_attr(not(feature = "disk"), allow(unused_imports))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 #[cfg(not(shuttle))]
+#[cfg_attr(not(feature = "disk"), allow(unused_imports))]
 pub(crate) use std::{sync::atomic, thread};
 
 #[cfg(shuttle)]

@@ -16,6 +16,18 @@ pub enum Role {
     StorageOnly = 2,
 }
 
+impl Role {
+    /// The role with this number.
+    pub const fn from_u8(number: u8) -> Option<Role> {
+        match number {
+            0 => Some(Role::Owner),
+            1 => Some(Role::Member),
+            2 => Some(Role::StorageOnly),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a node is mostly on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -65,12 +77,7 @@ impl Member {
             name: text("member name", input.bytes8("member name", MEMBER_TEXT_BYTES_MAX)?)?,
             zone: text("member zone", input.bytes8("member zone", MEMBER_TEXT_BYTES_MAX)?)?,
             capacity: input.u64_max("member capacity", CAPACITY_MAX)?,
-            role: match input.u8("member role")? {
-                0 => Role::Owner,
-                1 => Role::Member,
-                2 => Role::StorageOnly,
-                _ => return Err(DecodeError::invalid("member role", "not known")),
-            },
+            role: Role::from_u8(input.u8("member role")?).ok_or(DecodeError::invalid("member role", "not known"))?,
             class: match input.u8("member class")? {
                 0 => Class::Anchor,
                 1 => Class::Roaming,

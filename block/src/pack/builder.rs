@@ -9,7 +9,7 @@ use crate::id::{BlockId, PackId};
 use crate::keys::{KeepKey, PackKey, random};
 use crate::pack::directory::{Directory, Placed};
 use crate::pack::layout::Layout;
-use crate::pack::{Class, Pack, end};
+use crate::pack::{Pack, SizeClass, end};
 
 /// What became of a block that was offered to a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,12 @@ pub(crate) struct Chance {
 
 impl PackBuilder {
     /// An empty pack of a class.
-    pub fn new(class: Class) -> Self {
+    pub fn new(class: SizeClass) -> Self {
         PackBuilder { layout: Layout::new(class), placed: Vec::new(), ids: HashSet::new() }
     }
 
     /// The class.
-    pub const fn class(&self) -> Class {
+    pub const fn class(&self) -> SizeClass {
         self.layout.class()
     }
 

@@ -10,7 +10,7 @@ use crate::pack::layout::Layout;
 /// How large a pack's body is. A holder sees this much of a pack and no more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum Class {
+pub enum SizeClass {
     /// 256 KiB in one slot.
     K256 = 0,
     /// 1 MiB in one slot.
@@ -21,28 +21,28 @@ pub enum Class {
     M16 = 3,
 }
 
-impl Class {
+impl SizeClass {
     /// All, from the smallest up.
-    pub const ALL: [Class; 4] = [Class::K256, Class::M1, Class::M4, Class::M16];
+    pub const ALL: [SizeClass; 4] = [SizeClass::K256, SizeClass::M1, SizeClass::M4, SizeClass::M16];
 
     /// The class with this number.
     pub fn from_u8(number: u8) -> Result<Self, DecodeError> {
-        let found = Class::ALL.into_iter().find(|class| *class as u8 == number);
+        let found = SizeClass::ALL.into_iter().find(|class| *class as u8 == number);
         found.ok_or(DecodeError::invalid("class", "not known"))
     }
 
     /// The class of a body of `len` bytes.
     pub fn of_len(len: usize) -> Option<Self> {
-        Class::ALL.into_iter().find(|class| class.bytes() as usize == len)
+        SizeClass::ALL.into_iter().find(|class| class.bytes() as usize == len)
     }
 
     /// Bytes of a body.
     pub const fn bytes(self) -> u32 {
         match self {
-            Class::K256 => 256 << 10,
-            Class::M1 => 1 << 20,
-            Class::M4 => 4 << 20,
-            Class::M16 => 16 << 20,
+            SizeClass::K256 => 256 << 10,
+            SizeClass::M1 => 1 << 20,
+            SizeClass::M4 => 4 << 20,
+            SizeClass::M16 => 16 << 20,
         }
     }
 
@@ -59,21 +59,21 @@ impl Class {
 
     /// The smallest class whose pack takes blocks of these lengths in bytes, added in this order; none if no pack does.
     pub fn smallest_for(lens: &[usize]) -> Option<Self> {
-        let takes_all = |class: &Class| {
+        let takes_all = |class: &SizeClass| {
             let mut layout = Layout::new(*class);
             lens.iter().all(|len| layout.place(*len).is_some())
         };
-        Class::ALL.into_iter().find(takes_all)
+        SizeClass::ALL.into_iter().find(takes_all)
     }
 }
 
-impl fmt::Display for Class {
+impl fmt::Display for SizeClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Class::K256 => "256 KiB",
-            Class::M1 => "1 MiB",
-            Class::M4 => "4 MiB",
-            Class::M16 => "16 MiB",
+            SizeClass::K256 => "256 KiB",
+            SizeClass::M1 => "1 MiB",
+            SizeClass::M4 => "4 MiB",
+            SizeClass::M16 => "16 MiB",
         })
     }
 }
@@ -96,26 +96,26 @@ mod tests {
 
     #[test]
     fn a_class_is_known_by_its_number_and_by_its_length() {
-        for class in Class::ALL {
-            assert_eq!(Class::from_u8(class as u8), Ok(class));
-            assert_eq!(Class::of_len(class.bytes() as usize), Some(class));
+        for class in SizeClass::ALL {
+            assert_eq!(SizeClass::from_u8(class as u8), Ok(class));
+            assert_eq!(SizeClass::of_len(class.bytes() as usize), Some(class));
             assert_eq!(class.slots() * class.slot_bytes(), class.bytes());
-            assert_eq!(Class::of_len(class.bytes() as usize - 1), None);
+            assert_eq!(SizeClass::of_len(class.bytes() as usize - 1), None);
         }
-        assert!(Class::from_u8(4).is_err());
+        assert!(SizeClass::from_u8(4).is_err());
     }
 
     #[test]
     fn the_smallest_class_that_takes_everything_is_chosen() {
-        assert_eq!(Class::smallest_for(&[]), Some(Class::K256));
-        assert_eq!(Class::smallest_for(&[200 << 10]), Some(Class::K256));
-        assert_eq!(Class::smallest_for(&[200 << 10, 60 << 10]), Some(Class::M1));
+        assert_eq!(SizeClass::smallest_for(&[]), Some(SizeClass::K256));
+        assert_eq!(SizeClass::smallest_for(&[200 << 10]), Some(SizeClass::K256));
+        assert_eq!(SizeClass::smallest_for(&[200 << 10, 60 << 10]), Some(SizeClass::M1));
         // The directory's room is missing in a slot of its own.
-        assert_eq!(Class::smallest_for(&[256 << 10]), Some(Class::M1));
-        assert_eq!(Class::smallest_for(&[1 << 20]), Some(Class::M4));
-        assert_eq!(Class::smallest_for(&[1 << 20; 4]), Some(Class::M16));
-        assert_eq!(Class::smallest_for(&[1 << 20; 16]), None);
-        assert_eq!(Class::smallest_for(&[(1 << 20) + 1]), None);
+        assert_eq!(SizeClass::smallest_for(&[256 << 10]), Some(SizeClass::M1));
+        assert_eq!(SizeClass::smallest_for(&[1 << 20]), Some(SizeClass::M4));
+        assert_eq!(SizeClass::smallest_for(&[1 << 20; 4]), Some(SizeClass::M16));
+        assert_eq!(SizeClass::smallest_for(&[1 << 20; 16]), None);
+        assert_eq!(SizeClass::smallest_for(&[(1 << 20) + 1]), None);
     }
 
     #[test]

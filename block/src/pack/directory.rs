@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::codec::{DecodeError, Reader, Writer, check_bound};
 use crate::id::BlockId;
 use crate::limits::{CHUNK_HEADER_BYTES, PACK_BLOCKS_MAX, SEALED_BLOCK_BYTES_MAX, TAG_BYTES};
-use crate::pack::Class;
+use crate::pack::SizeClass;
 
 /// Bytes of an entry: block id, offset, length.
 pub(super) const ENTRY_BYTES: usize = 32 + 4 + 4;
@@ -33,7 +33,7 @@ impl Placed {
 /// Which block lies where in a pack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
-    class: Class,
+    class: SizeClass,
     /// By offset.
     blocks: Vec<Placed>,
     /// Positions in `blocks`, by block id.
@@ -42,7 +42,7 @@ pub struct Directory {
 
 impl Directory {
     /// The pack's class.
-    pub const fn class(&self) -> Class {
+    pub const fn class(&self) -> SizeClass {
         self.class
     }
 
@@ -59,7 +59,7 @@ impl Directory {
     }
 
     /// Checks what holds for every directory. `end` is where in the body blocks end.
-    pub(super) fn new(class: Class, end: u32, blocks: Vec<Placed>) -> Result<Self, DecodeError> {
+    pub(super) fn new(class: SizeClass, end: u32, blocks: Vec<Placed>) -> Result<Self, DecodeError> {
         check_bound("directory", blocks.len() as u64, PACK_BLOCKS_MAX as u64)?;
         let mut free_from = 0;
         for block in &blocks {
@@ -82,7 +82,7 @@ impl Directory {
         out.into_vec()
     }
 
-    pub(super) fn decode(class: Class, end: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(class: SizeClass, end: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
         check_bound("directory", bytes.len() as u64, (PACK_BLOCKS_MAX * ENTRY_BYTES) as u64)?;
         let mut input = Reader::new(bytes);
         let mut blocks = Vec::with_capacity(bytes.len() / ENTRY_BYTES);
@@ -97,7 +97,7 @@ impl Directory {
     }
 }
 
-fn check_block(class: Class, end: u32, free_from: u32, block: &Placed) -> Result<(), DecodeError> {
+fn check_block(class: SizeClass, end: u32, free_from: u32, block: &Placed) -> Result<(), DecodeError> {
     if (block.len as usize) < BLOCK_BYTES_MIN {
         return Err(DecodeError::invalid("directory length", "shorter than any sealed block"));
     }
@@ -121,8 +121,8 @@ mod tests {
     }
 
     fn decoded(blocks: &[Placed]) -> Result<Directory, DecodeError> {
-        let raw = Directory { class: Class::M4, blocks: blocks.to_vec(), by_id: Vec::new() };
-        Directory::decode(Class::M4, END, &raw.encode())
+        let raw = Directory { class: SizeClass::M4, blocks: blocks.to_vec(), by_id: Vec::new() };
+        Directory::decode(SizeClass::M4, END, &raw.encode())
     }
 
     const SLOT: u32 = 1 << 20;
@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn more_blocks_than_a_pack_has_and_parts_of_an_entry_are_refused() {
         let too_many = vec![0; (PACK_BLOCKS_MAX + 1) * ENTRY_BYTES];
-        assert!(matches!(Directory::decode(Class::M16, END, &too_many), Err(DecodeError::AboveBound { .. })));
+        assert!(matches!(Directory::decode(SizeClass::M16, END, &too_many), Err(DecodeError::AboveBound { .. })));
         let good = decoded(&[placed(1, 0, 24)]).unwrap().encode();
         for len in 1..good.len() {
-            assert!(Directory::decode(Class::M4, END, &good[..len]).is_err());
+            assert!(Directory::decode(SizeClass::M4, END, &good[..len]).is_err());
         }
     }
 }

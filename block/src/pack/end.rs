@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::keys::{KeepKey, PackKey};
 use crate::limits::{CELL_BYTES, PACK_BLOCKS_MAX, SLOT_BYTES};
 use crate::pack::directory::ENTRY_BYTES;
-use crate::pack::{Class, Directory, PackError};
+use crate::pack::{Directory, PackError, SizeClass};
 use crate::wrap::{WRAP_BYTES, unwrap, wrap_with_nonce};
 
 const VERSION: u8 = 1;
@@ -37,7 +37,7 @@ pub enum Tail {
 
 impl Tail {
     /// What of a body to read first: its last cell, which holds all but very long directories.
-    pub const fn first(class: Class) -> Range<u32> {
+    pub const fn first(class: SizeClass) -> Range<u32> {
         class.bytes() - CELL_BYTES..class.bytes()
     }
 
@@ -45,7 +45,7 @@ impl Tail {
     ///
     /// It was written for a pack of this class and volume. Which one, only the whole body or a proof says; see
     /// `FORMAT.md`.
-    pub fn open(class: Class, keep: &KeepKey, tail: &[u8]) -> Result<Self, PackError> {
+    pub fn open(class: SizeClass, keep: &KeepKey, tail: &[u8]) -> Result<Self, PackError> {
         let ahead = (class.bytes() as usize).checked_sub(tail.len()).ok_or(PackError::Length { found: tail.len() })?;
         let Some((rest, footer)) = tail.split_last_chunk::<FOOTER_BYTES>() else {
             return Ok(Tail::NeedMore { from: Tail::first(class).start });
@@ -75,7 +75,7 @@ pub(super) fn seal(key: &PackKey, directory: &Directory, at: u32, nonces: &[[u8;
 }
 
 /// Where the directory begins.
-fn open_footer(class: Class, key: &PackKey, footer: &[u8; FOOTER_BYTES]) -> Result<u32, PackError> {
+fn open_footer(class: SizeClass, key: &PackKey, footer: &[u8; FOOTER_BYTES]) -> Result<u32, PackError> {
     let plain = unwrap(key.as_bytes(), FOOTER_PURPOSE, &[class as u8], footer)
         .map_err(|source| PackError::Footer { source })?;
     let mut input = Reader::new(&plain);
@@ -90,7 +90,7 @@ fn open_footer(class: Class, key: &PackKey, footer: &[u8; FOOTER_BYTES]) -> Resu
     Ok(at)
 }
 
-fn directory_aad(class: Class, at: u32) -> [u8; 6] {
+fn directory_aad(class: SizeClass, at: u32) -> [u8; 6] {
     let [a, b, c, d] = at.to_le_bytes();
     [VERSION, class as u8, a, b, c, d]
 }

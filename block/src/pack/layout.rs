@@ -1,25 +1,25 @@
 //! Where in a body blocks go: arithmetic on lengths alone.
 
 use crate::limits::{PACK_BLOCKS_MAX, SEALED_BLOCK_BYTES_MAX};
-use crate::pack::Class;
+use crate::pack::SizeClass;
 use crate::pack::directory::BLOCK_BYTES_MIN;
 use crate::pack::end;
 
 /// How full the slots of a body are.
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
-    class: Class,
+    class: SizeClass,
     /// Bytes in use from the start of each slot.
     used: Vec<u32>,
     count: usize,
 }
 
 impl Layout {
-    pub(super) fn new(class: Class) -> Self {
+    pub(super) fn new(class: SizeClass) -> Self {
         Layout { class, used: vec![0; class.slots() as usize], count: 0 }
     }
 
-    pub(super) const fn class(&self) -> Class {
+    pub(super) const fn class(&self) -> SizeClass {
         self.class
     }
 
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn a_block_goes_where_it_leaves_the_least_room() {
-        let mut layout = Layout::new(Class::M4);
-        let slot = Class::M4.slot_bytes();
+        let mut layout = Layout::new(SizeClass::M4);
+        let slot = SizeClass::M4.slot_bytes();
         assert_eq!(layout.place(700 << 10), Some(0));
         assert_eq!(layout.place(900 << 10), Some(slot));
         assert_eq!(layout.place(100 << 10), Some(slot + (900 << 10)));
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_last_slot_is_the_last_choice() {
-        let mut layout = Layout::new(Class::M4);
+        let mut layout = Layout::new(SizeClass::M4);
         let offsets: Vec<_> = (0..4).map(|_| layout.place(800 << 10).unwrap()).collect();
         assert_eq!(offsets, [0, 1 << 20, 2 << 20, 3 << 20]);
         assert_eq!(layout.place(1 << 10).map(|at| at < 3 << 20), Some(true));
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_directory_always_has_its_room() {
-        for class in Class::ALL {
+        for class in SizeClass::ALL {
             let mut layout = Layout::new(class);
             while layout.place(BLOCK_BYTES_MIN).is_some() {}
             let last_slot = class.bytes() - class.slot_bytes();
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn lengths_that_no_block_has_find_no_room() {
-        let layout = Layout::new(Class::M16);
+        let layout = Layout::new(SizeClass::M16);
         for len in [0, BLOCK_BYTES_MIN - 1, SEALED_BLOCK_BYTES_MAX + 1, usize::MAX] {
             assert!(!layout.room_for(len));
         }
@@ -119,13 +119,13 @@ mod tests {
     }
 
     /// The part of full packs that holds no blocks, in per cent.
-    fn waste(class: Class, packs: &[usize]) -> f64 {
+    fn waste(class: SizeClass, packs: &[usize]) -> f64 {
         let room = packs.len() as f64 * f64::from(class.bytes());
         100.0 * (1.0 - packs.iter().sum::<usize>() as f64 / room)
     }
 
     /// Packs in the order of the blocks, each closed at the first block that finds no room. Bytes of blocks in each.
-    fn in_order(class: Class, lens: &[usize]) -> Vec<usize> {
+    fn in_order(class: SizeClass, lens: &[usize]) -> Vec<usize> {
         let (mut layout, mut full, mut packs) = (Layout::new(class), 0, Vec::new());
         for len in lens {
             if layout.place(*len).is_none() {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     /// Packs of batches of 64 MiB or so, longest first. The last pack of a batch is no full one.
-    fn longest_first(class: Class, lens: &[usize]) -> Vec<usize> {
+    fn longest_first(class: SizeClass, lens: &[usize]) -> Vec<usize> {
         let mut packs = Vec::new();
         for batch in lens.chunks(400) {
             let mut batch = batch.to_vec();
@@ -168,7 +168,7 @@ mod tests {
         let lens = realistic_lens(20_000);
         let mean = lens.iter().sum::<usize>() / lens.len();
         println!("waste: blocks of {mean} bytes on average");
-        let measured = [Class::M4, Class::M16].map(|class| {
+        let measured = [SizeClass::M4, SizeClass::M16].map(|class| {
             let wasted = [in_order(class, &lens), longest_first(class, &lens)].map(|packs| waste(class, &packs));
             println!("waste: {class}: {:.1} % in order, {:.1} % longest first", wasted[0], wasted[1]);
             wasted

@@ -24,7 +24,7 @@ use crate::keys::KeepKey;
 use crate::wrap::UnwrapError;
 
 pub use builder::{Added, PackBuilder};
-pub use class::{Class, cells};
+pub use class::{SizeClass, cells};
 pub use directory::{Directory, Placed};
 pub use end::Tail;
 
@@ -32,7 +32,7 @@ pub use end::Tail;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pack {
     id: PackId,
-    class: Class,
+    class: SizeClass,
     body: Bytes,
 }
 
@@ -43,7 +43,7 @@ impl Pack {
     }
 
     /// The class, which says how long the body is.
-    pub const fn class(&self) -> Class {
+    pub const fn class(&self) -> SizeClass {
         self.class
     }
 
@@ -82,7 +82,7 @@ impl fmt::Debug for Pack {
 /// Bytes from outside that claim to be a pack's body.
 #[derive(Clone)]
 pub struct UntrustedPack {
-    class: Class,
+    class: SizeClass,
     body: Bytes,
 }
 
@@ -90,7 +90,7 @@ impl UntrustedPack {
     /// Takes bytes that are as many as a body has.
     pub fn new(body: impl Into<Bytes>) -> Result<Self, PackError> {
         let body = body.into();
-        let class = Class::of_len(body.len()).ok_or(PackError::Length { found: body.len() })?;
+        let class = SizeClass::of_len(body.len()).ok_or(PackError::Length { found: body.len() })?;
         Ok(UntrustedPack { class, body })
     }
 

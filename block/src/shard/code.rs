@@ -7,7 +7,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::limits::{COPIES_MAX, DATA_SHARDS_MAX, PARITY_SHARDS_MAX};
-use crate::pack::Class;
+use crate::pack::SizeClass;
 
 /// The kinds of codes, numbered as in a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,7 +68,7 @@ impl Code {
     }
 
     /// Bytes of each shard of a pack of this class. It must have a slot at least for each data shard.
-    pub fn shard_bytes(self, class: Class) -> Result<u32, CodeError> {
+    pub fn shard_bytes(self, class: SizeClass) -> Result<u32, CodeError> {
         if !class.slots().is_multiple_of(self.k.into()) {
             return Err(CodeError::Slots { code: self, class });
         }
@@ -77,7 +77,7 @@ impl Code {
 
     /// Which data shard holds `range` of the body of a pack of this class, and where in it. None if none holds all of it:
     /// no block is such a range.
-    pub fn locate(self, class: Class, range: &Range<u32>) -> Option<(u8, Range<u32>)> {
+    pub fn locate(self, class: SizeClass, range: &Range<u32>) -> Option<(u8, Range<u32>)> {
         let bytes = self.shard_bytes(class).ok()?;
         let shard = range.start / bytes;
         let first = shard * bytes;
@@ -151,7 +151,7 @@ pub enum CodeError {
         /// The code.
         code: Code,
         /// The pack's class.
-        class: Class,
+        class: SizeClass,
     },
     /// A code that this reader doesn't know.
     #[error("code {kind} is not known")]
@@ -207,18 +207,18 @@ mod tests {
     #[test]
     fn slots_are_shared_out_evenly_or_not_at_all() {
         let bytes = |text: &str, class| text.parse::<Code>().unwrap().shard_bytes(class).ok();
-        assert_eq!(bytes("8+4", Class::M16), Some(2 << 20));
-        assert_eq!(bytes("4+2", Class::M4), Some(1 << 20));
-        assert_eq!(bytes("8+4", Class::M4), None);
-        assert_eq!(bytes("2+1", Class::M1), None);
-        assert_eq!(bytes("1+1", Class::K256), Some(256 << 10));
-        assert_eq!(bytes("copies=3", Class::M16), Some(16 << 20));
+        assert_eq!(bytes("8+4", SizeClass::M16), Some(2 << 20));
+        assert_eq!(bytes("4+2", SizeClass::M4), Some(1 << 20));
+        assert_eq!(bytes("8+4", SizeClass::M4), None);
+        assert_eq!(bytes("2+1", SizeClass::M1), None);
+        assert_eq!(bytes("1+1", SizeClass::K256), Some(256 << 10));
+        assert_eq!(bytes("copies=3", SizeClass::M16), Some(16 << 20));
     }
 
     #[test]
     fn a_range_of_the_body_is_found_in_one_shard() {
         let code = Code::reed_solomon(4, 2).unwrap();
-        let at = |range: Range<u32>| code.locate(Class::M4, &range);
+        let at = |range: Range<u32>| code.locate(SizeClass::M4, &range);
         assert_eq!(at(0..10), Some((0, 0..10)));
         assert_eq!(at((3 << 20) + 5..4 << 20), Some((3, 5..1 << 20)));
         assert_eq!(at((1 << 20) - 1..(1 << 20) + 1), None);

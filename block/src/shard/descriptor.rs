@@ -2,7 +2,7 @@
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::id::{DescriptorId, PackId, ShardId};
-use crate::pack::Class;
+use crate::pack::SizeClass;
 use crate::shard::{Code, CodeError, CodeKind};
 
 const VERSION: u8 = 1;
@@ -11,7 +11,7 @@ const VERSION: u8 = 1;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     pack: PackId,
-    class: Class,
+    class: SizeClass,
     code: Code,
     /// Of all shards; of copies one stands for all.
     ids: Vec<ShardId>,
@@ -25,7 +25,7 @@ impl Descriptor {
     }
 
     /// The pack's class.
-    pub const fn class(&self) -> Class {
+    pub const fn class(&self) -> SizeClass {
         self.class
     }
 
@@ -52,7 +52,7 @@ impl Descriptor {
     }
 
     /// Of a pack whose shards have these ids, in order; of copies the ids follow from the pack's.
-    pub(crate) fn new(pack: PackId, class: Class, code: Code, ids: Vec<ShardId>) -> Result<Self, CodeError> {
+    pub(crate) fn new(pack: PackId, class: SizeClass, code: Code, ids: Vec<ShardId>) -> Result<Self, CodeError> {
         let shard_bytes = code.shard_bytes(class)?;
         let ids = match code.kind() {
             CodeKind::Copies => vec![ShardId::from_bytes(*pack.as_bytes())],
@@ -79,7 +79,7 @@ impl Descriptor {
         let mut input = Reader::new(bytes);
         input.version("descriptor", VERSION)?;
         let pack = PackId::from_bytes(input.array("descriptor pack")?);
-        let class = Class::from_u8(input.u8("descriptor class")?)?;
+        let class = SizeClass::from_u8(input.u8("descriptor class")?)?;
         let [kind, k, m] = input.array("descriptor code")?;
         let invalid = |_| DecodeError::invalid("descriptor code", "not a code of this class");
         let code = Code::from_numbers(kind, k, m).map_err(invalid)?;

@@ -7,9 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::block::Block;
 use crate::keys::KeepKey;
-use crate::pack::{Class, PackBuilder};
+use crate::pack::{PackBuilder, SizeClass};
 
-fn pack(class: Class) -> Pack {
+fn pack(class: SizeClass) -> Pack {
     let mut bytes = vec![0; 200_000];
     blake3::Hasher::new().update(&[class as u8]).finalize_xof().fill(&mut bytes);
     let mut builder = PackBuilder::new(class);
@@ -28,7 +28,7 @@ struct Coded {
 }
 
 impl Coded {
-    fn new(class: Class, text: &str) -> Self {
+    fn new(class: SizeClass, text: &str) -> Self {
         let pack = pack(class);
         let (descriptor, shards) = encode(&pack, code(text)).unwrap();
         Coded { pack, descriptor, shards }
@@ -39,7 +39,7 @@ impl Coded {
     }
 }
 
-static FOUR_TWO: LazyLock<Coded> = LazyLock::new(|| Coded::new(Class::M4, "4+2"));
+static FOUR_TWO: LazyLock<Coded> = LazyLock::new(|| Coded::new(SizeClass::M4, "4+2"));
 
 /// All sets of `size` numbers below `count`.
 fn subsets(count: u8, size: usize) -> Vec<Vec<u8>> {
@@ -65,7 +65,7 @@ fn losses_are_made_good(coded: &Coded, step: usize) {
 
 #[test]
 fn four_and_four_survive_the_loss_of_any_four() {
-    losses_are_made_good(&Coded::new(Class::M4, "4+4"), 1);
+    losses_are_made_good(&Coded::new(SizeClass::M4, "4+4"), 1);
 }
 
 #[test]
@@ -79,13 +79,13 @@ fn eight_and_four_survive_the_loss_of_any_four() {
             assert!(all.iter().all(|(shard, bytes)| sum_for(&have, *shard, 5) == bytes), "without {lost:?}");
         }
     }
-    losses_are_made_good(&Coded::new(Class::M16, "8+4"), 17);
+    losses_are_made_good(&Coded::new(SizeClass::M16, "8+4"), 17);
 }
 
 #[test]
 fn one_copy_is_enough() {
     for text in ["copies=3", "1+2"] {
-        losses_are_made_good(&Coded::new(Class::K256, text), 1);
+        losses_are_made_good(&Coded::new(SizeClass::K256, text), 1);
     }
 }
 
@@ -94,7 +94,7 @@ fn data_shards_are_the_body_and_copies_cost_nothing() {
     let coded = &*FOUR_TWO;
     assert_eq!(coded.shards[..4].concat(), coded.pack.body()[..]);
     assert_eq!(coded.shards[1].as_ptr(), coded.pack.body()[1 << 20..].as_ptr());
-    let copies = Coded::new(Class::K256, "copies=3");
+    let copies = Coded::new(SizeClass::K256, "copies=3");
     assert!(copies.shards.iter().all(|copy| copy.as_ptr() == copies.pack.body().as_ptr()));
     assert_eq!(copies.descriptor.shard_id(2).unwrap().as_bytes(), copies.pack.id().as_bytes());
     assert_eq!(copies.descriptor.shard_id(3), None);
@@ -102,19 +102,19 @@ fn data_shards_are_the_body_and_copies_cost_nothing() {
 
 #[test]
 fn another_code_leaves_the_pack_as_it_is() {
-    let pack = pack(Class::M4);
+    let pack = pack(SizeClass::M4);
     let descriptors = ["copies=2", "copies=3", "2+1", "4+2"].map(|text| encode(&pack, code(text)).unwrap().0);
     assert!(descriptors.iter().all(|descriptor| descriptor.pack() == pack.id()));
     for (n, descriptor) in descriptors.iter().enumerate() {
         assert!(descriptors[..n].iter().all(|before| before.id() != descriptor.id()));
     }
-    assert_eq!(encode(&pack, code("8+4")).unwrap_err(), CodeError::Slots { code: code("8+4"), class: Class::M4 });
+    assert_eq!(encode(&pack, code("8+4")).unwrap_err(), CodeError::Slots { code: code("8+4"), class: SizeClass::M4 });
 }
 
 #[test]
 fn any_lost_shard_is_rebuilt() {
     for text in ["4+2", "2+3"] {
-        let coded = Coded::new(Class::M4, text);
+        let coded = Coded::new(SizeClass::M4, text);
         for wanted in 0..coded.descriptor.code().shards() {
             for other in 0..coded.descriptor.code().shards() {
                 let rebuilt = rebuild(&coded.descriptor, &coded.without(&[wanted, other]), wanted).unwrap();
@@ -179,7 +179,7 @@ fn a_descriptor_of_shards_that_are_no_code_is_found_out() {
     let noise = Bytes::from(vec![7; 1 << 20]);
     let mut ids: Vec<_> = coded.shards.iter().map(|shard| ShardId::of(shard)).collect();
     ids[4] = ShardId::of(&noise);
-    let lying = Descriptor::new(coded.pack.id(), Class::M4, code("4+2"), ids).unwrap();
+    let lying = Descriptor::new(coded.pack.id(), SizeClass::M4, code("4+2"), ids).unwrap();
     let mut shards = coded.without(&[0]);
     shards[4] = Some(noise);
     shards[5] = None;
@@ -225,7 +225,7 @@ fn ranges_that_are_not_the_same_cells_are_refused() {
 
 #[test]
 fn a_descriptor_reads_back_and_any_changed_byte_is_refused_or_another_descriptor() {
-    for descriptor in [&FOUR_TWO.descriptor, &Coded::new(Class::K256, "copies=3").descriptor] {
+    for descriptor in [&FOUR_TWO.descriptor, &Coded::new(SizeClass::K256, "copies=3").descriptor] {
         let bytes = descriptor.encode();
         assert_eq!(Descriptor::decode(&bytes).as_ref(), Ok(descriptor));
         for at in 0..bytes.len() {
@@ -247,7 +247,7 @@ fn a_descriptor_reads_back_and_any_changed_byte_is_refused_or_another_descriptor
 
 #[test]
 fn descriptors_of_packs_look_alike_whatever_is_in_them() {
-    let other = PackBuilder::new(Class::M4).finish(&KeepKey::from_bytes([9; 32]));
+    let other = PackBuilder::new(SizeClass::M4).finish(&KeepKey::from_bytes([9; 32]));
     let (other, shards) = encode(&other, code("4+2")).unwrap();
     let (mine, theirs) = (FOUR_TWO.descriptor.encode(), other.encode());
     assert_eq!((mine.len(), &mine[33..37]), (theirs.len(), &theirs[33..37]));

@@ -5,7 +5,7 @@ use super::{compare, hex, refused};
 use crate::codec::DecodeError;
 use crate::id::{PackId, ShardId};
 use crate::limits::GROUP_BYTES;
-use crate::pack::Class;
+use crate::pack::SizeClass;
 use crate::proof::Proof;
 use crate::shard::{Code, CodeKind, Descriptor, sum_for};
 
@@ -45,15 +45,20 @@ fn shards_of_a_few_bytes() {
     compare("shards.json", about, valid.to_vec(), malformed.to_vec());
 }
 
-fn descriptor(class: Class, text: &str) -> Descriptor {
+fn descriptor(class: SizeClass, text: &str) -> Descriptor {
     let ids = (0..code(text).shards()).map(|shard| ShardId::of(&[shard])).collect();
     Descriptor::new(PackId::of(b"pack"), class, code(text), ids).unwrap()
 }
 
 #[test]
 fn descriptors() {
-    let cases =
-        [(Class::K256, "copies=3"), (Class::M1, "1+1"), (Class::M4, "4+2"), (Class::M16, "8+4"), (Class::M16, "2+16")];
+    let cases = [
+        (SizeClass::K256, "copies=3"),
+        (SizeClass::M1, "1+1"),
+        (SizeClass::M4, "4+2"),
+        (SizeClass::M16, "8+4"),
+        (SizeClass::M16, "2+16"),
+    ];
     let valid = cases.map(|(class, text)| {
         let descriptor = descriptor(class, text);
         let bytes = descriptor.encode();
@@ -74,13 +79,13 @@ fn descriptors() {
 }
 
 fn malformed_descriptors() -> Vec<Value> {
-    let good = descriptor(Class::M4, "2+1").encode();
+    let good = descriptor(SizeClass::M4, "2+1").encode();
     let altered = |at: usize, bytes: &[u8]| {
         let mut altered = good.clone();
         altered[at..at + bytes.len()].copy_from_slice(bytes);
         altered
     };
-    let copies = descriptor(Class::M4, "copies=3");
+    let copies = descriptor(SizeClass::M4, "copies=3");
     assert_eq!(copies.code().kind(), CodeKind::Copies);
     let listed = [&copies.encode()[..], &[7; 32]].concat();
     let bad = [

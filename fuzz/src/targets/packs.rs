@@ -1,7 +1,7 @@
 //! Packs, descriptors and proofs: of strangers, and of one who has the keep key and seals anything.
 
 use cairn_block::limits::{CELL_BYTES, GROUP_BYTES};
-use cairn_block::{Class, Descriptor, Proof, ShardId, Tail, shard, wrap};
+use cairn_block::{SizeClass, Descriptor, Proof, ShardId, Tail, shard, wrap};
 
 use super::blocks::keys;
 use crate::input::Input;
@@ -14,7 +14,7 @@ const FOOTER_BYTES: u32 = 77;
 pub(crate) fn pack(data: &[u8]) {
     let keys = keys();
     let mut input = Input(data);
-    let class = Class::from_u8(input.u8() % 4).expect("0 to 3");
+    let class = SizeClass::from_u8(input.u8() % 4).expect("0 to 3");
     let (says, elsewhere) = (input.u8(), input.u32());
     let plain = input.0;
     if data.len() >= FOOTER_BYTES as usize {
