@@ -16,8 +16,11 @@ use rustix::io::Errno;
 
 /// A failure shows itself, or is mended, within this.
 const VISIBLE_WITHIN: Duration = Duration::from_secs(1);
-/// Steps of each lane while the device fails.
-const STEPS: usize = 50;
+/// Steps of each lane while the device fails: so many that the last of the requests that are made to fail is reached.
+fn steps() -> usize {
+    Scale::pick(50, 250)
+}
+
 /// How the filesystem below is mounted.
 const MOUNT: &str = "data=ordered";
 
@@ -89,7 +92,7 @@ enum Outcome {
 fn work_through(work: &mut StoreWork, store: &DiskStore) -> (Result<(), StoreError>, Duration) {
     let (mut first, mut slowest) = (Ok(()), Duration::ZERO);
     let live = Live::default();
-    for _ in 0..STEPS {
+    for _ in 0..steps() {
         for lane in &mut work.lanes {
             if let Err(error) = lane.step(store, &live, &|| 0) {
                 slowest = slowest.max(until_visible(store, &error));
