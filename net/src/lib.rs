@@ -18,6 +18,8 @@
 //! - [`join`]: a code for a membership.
 //! - `sim` (feature `sim`): all of it on many nodes, under faults, in virtual time.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod code;
 mod driver;
 pub mod durability;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cairn_block::{BlockId, UnverifiedBlock};
 use cairn_store::{Ask, BlockStore, StoreError};
+use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,6 +22,8 @@ use crate::wire::blocks::{BlocksMessage, Found};
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 /// Reads of the store at a time: enough to keep a disk busy, and no more memory than so many blocks.
 const READS_MAX: usize = 16;
+/// Blocks of one request that are read ahead of the one being sent.
+const READ_AHEAD: usize = 4;
 /// How long a want waits for a read to begin; after that the peer asks elsewhere.
 const QUEUE_MAX: Duration = Duration::from_millis(200);
 /// What a busy node asks for.
@@ -88,11 +91,16 @@ impl Server {
             }
             Some(BlocksMessage::Get { urgency, budget, ids }) => {
                 let ask = Ask { deadline: std::time::Instant::now() + urgency.deadline, priority: urgency.priority };
-                let mut left = budget;
-                for (index, id) in ids.into_iter().enumerate() {
-                    let found = self.read(id, ask, left).await;
+                let mut left = budget as usize;
+                // The next ones are read while one is sent.
+                let mut reads = stream::iter(ids).map(|id| self.read(id, ask)).buffered(READ_AHEAD).enumerate();
+                while let Some((index, found)) = reads.next().await {
+                    let found = match found {
+                        Found::Here(block) if block.as_sent().len() > left => Found::OverBudget,
+                        found => found,
+                    };
                     if let Found::Here(block) = &found {
-                        left -= block.as_sent().len() as u32;
+                        left -= block.as_sent().len();
                     }
                     let answer = BlocksMessage::Answer { index: index as u16, found };
                     let sent = async {
@@ -114,7 +122,7 @@ impl Server {
         tokio::task::spawn_blocking(looked).await.unwrap_or_else(|_| vec![false; count])
     }
 
-    async fn read(&self, id: BlockId, ask: Ask, left: u32) -> Found {
+    async fn read(&self, id: BlockId, ask: Ask) -> Found {
         let busy = Found::Busy(RETRY_AFTER);
         let wait = tokio::time::timeout(QUEUE_MAX.min(ask.remaining()), Arc::clone(&self.reads).acquire_owned());
         let Ok(Ok(reading)) = wait.await else { return busy };
@@ -124,7 +132,6 @@ impl Server {
             store.get(&id, ask)
         });
         match read.await {
-            Ok(Ok(Some(block))) if block.len() > left as usize => Found::OverBudget,
             Ok(Ok(Some(block))) => Found::Here(UnverifiedBlock::from(block)),
             Ok(Ok(None)) => Found::Missing,
             Ok(Err(StoreError::Damaged { .. })) => Found::Damaged,

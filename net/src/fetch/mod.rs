@@ -1,6 +1,7 @@
 //! Getting a block from whoever has it: the likely fastest first, a second one where it is late, every byte verified.
 
 mod figures;
+mod line;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,19 +15,13 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
 use crate::driver::Driver;
-use crate::lane::{Lane, LaneError};
 use crate::lanes::OpenError;
 use crate::node_id::NodeId;
 use crate::strikes::Strikes;
-use crate::wire::blocks::{BlocksMessage, Found};
-use crate::wire::{BUDGET_BYTES_MAX, DEADLINE_MAX, Message, Urgency};
-use figures::{HedgeBudget, Peers};
-
-/// Streams open to one peer at a time; it answers at most 64. More wants wait here, where their deadline is known.
-const LANES_PER_PEER_MAX: usize = 32;
+use figures::HedgeBudget;
+use line::{Line, Tools};
 
 /// What is expected of a block whose length nobody knows.
 const BYTES_GUESS: u64 = CDC_BYTES_AVG as u64;
@@ -101,22 +96,18 @@ pub struct FetchStats {
 
 /// Fetches blocks from members.
 pub(crate) struct Fetcher {
-    driver: Driver,
-    strikes: Arc<Strikes>,
-    peers: Mutex<Peers>,
+    tools: Arc<Tools>,
+    lines: Mutex<HashMap<NodeId, Arc<Line>>>,
     budget: Mutex<HedgeBudget>,
-    lanes: Mutex<HashMap<NodeId, Arc<Semaphore>>>,
     stats: Mutex<FetchStats>,
 }
 
 impl Fetcher {
     pub(crate) fn new(driver: Driver, strikes: Arc<Strikes>) -> Self {
         Fetcher {
-            driver,
-            strikes,
-            peers: Mutex::default(),
+            tools: Arc::new(Tools { driver, strikes, peers: Mutex::default() }),
+            lines: Mutex::default(),
             budget: Mutex::new(HedgeBudget::new()),
-            lanes: Mutex::default(),
             stats: Mutex::default(),
         }
     }
@@ -128,9 +119,9 @@ impl Fetcher {
     /// The block, from the first member that gives the right bytes. None if every member says that it has none.
     pub(crate) async fn fetch(&self, id: BlockId, ask: Ask) -> Result<Option<Block>, FetchError> {
         let start = Instant::now();
-        let members: Vec<NodeId> = self.driver.doorman().members().into_iter().collect();
+        let members: Vec<NodeId> = self.tools.driver.doorman().members().into_iter().collect();
         let (shunned, askable): (Vec<_>, Vec<_>) =
-            members.into_iter().partition(|member| self.strikes.is_shunned(member));
+            members.into_iter().partition(|member| self.tools.strikes.is_shunned(member));
         let mut refusals: Vec<_> = shunned.into_iter().map(|peer| (peer, Refusal::Shunned)).collect();
         let mut next = self.ranked(&askable, start).into_iter();
         let mut asked = FuturesUnordered::new();
@@ -142,7 +133,7 @@ impl Fetcher {
             if asked.is_empty() {
                 match next.next() {
                     Some(peer) => {
-                        hedge_at = tokio::time::Instant::now() + self.peers.lock().hedge_after(&peer);
+                        hedge_at = tokio::time::Instant::now() + self.tools.peers.lock().hedge_after(&peer);
                         waiting.push(peer);
                         asked.push(self.from(peer, id, ask));
                     }
@@ -189,78 +180,18 @@ impl Fetcher {
     }
 
     fn ranked(&self, members: &[NodeId], now: Instant) -> Vec<NodeId> {
-        let mut peers = self.peers.lock();
-        for (peer, round_trip) in self.driver.pings() {
+        let mut peers = self.tools.peers.lock();
+        for (peer, round_trip) in self.tools.driver.pings() {
             peers.pinged(peer, round_trip);
         }
         peers.ranked(members, BYTES_GUESS, now)
     }
 
     async fn from(&self, peer: NodeId, id: BlockId, ask: Ask) -> (NodeId, Result<Block, Refusal>) {
-        let start = Instant::now();
-        let flight = InFlight::new(self, peer);
-        let answer = self.ask(peer, id, ask).await;
-        drop(flight);
-        if let Ok(block) = &answer {
-            self.peers.lock().answered(peer, block.len() as u64, start.elapsed());
-        }
-        (peer, answer)
-    }
-
-    async fn ask(&self, peer: NodeId, id: BlockId, ask: Ask) -> Result<Block, Refusal> {
-        let turns = {
-            let mut lanes = self.lanes.lock();
-            Arc::clone(lanes.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(LANES_PER_PEER_MAX))))
+        let line = {
+            let mut lines = self.lines.lock();
+            Arc::clone(lines.entry(peer).or_insert_with(|| Line::new(peer, Arc::clone(&self.tools))))
         };
-        // Never closed; whoever waits too long is told so by the deadline around this.
-        let _turn = turns.acquire().await.map_err(|_| Refusal::Busy)?;
-        let stream = self.driver.open(peer, BlocksMessage::PROTOCOL).await.map_err(Refusal::Unreachable)?;
-        let mut lane = Lane::<BlocksMessage>::new(stream);
-        let urgency = Urgency { priority: ask.priority, deadline: ask.remaining().min(DEADLINE_MAX) };
-        let request = BlocksMessage::Get { urgency, budget: BUDGET_BYTES_MAX, ids: vec![id] };
-        let answer = async {
-            lane.send(&request).await?;
-            lane.finish().await?;
-            lane.receive(ask.remaining()).await
-        };
-        let answer: Result<Option<BlocksMessage>, LaneError> = answer.await;
-        let wrong = |reason: String| {
-            self.strikes.strike(peer, reason);
-            Err(Refusal::Wrong)
-        };
-        match answer {
-            Ok(Some(BlocksMessage::Answer { index: 0, found })) => match found {
-                Found::Here(block) => block.verify(&id).or_else(|error| wrong(error.to_string())),
-                Found::Missing => Err(Refusal::Missing),
-                Found::Damaged => Err(Refusal::Damaged),
-                Found::Busy(retry) => {
-                    self.peers.lock().busy(peer, Instant::now() + retry);
-                    Err(Refusal::Busy)
-                }
-                // One block always fits the whole budget.
-                Found::OverBudget => wrong("a block over a budget that holds every block".into()),
-            },
-            Ok(Some(_)) => wrong("an answer to something else".into()),
-            Ok(None) => Err(Refusal::Broken("it hung up".into())),
-            Err(error) if error.is_misbehaviour() => wrong(error.to_string()),
-            Err(LaneError::Silent(_)) => Err(Refusal::Late),
-            Err(error) => Err(Refusal::Broken(error.to_string())),
-        }
-    }
-}
-
-/// Counts a request as under way until it is dropped, however it ends.
-struct InFlight<'a>(&'a Fetcher, NodeId);
-
-impl<'a> InFlight<'a> {
-    fn new(fetcher: &'a Fetcher, peer: NodeId) -> Self {
-        fetcher.peers.lock().asked(peer, BYTES_GUESS);
-        InFlight(fetcher, peer)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.peers.lock().ended(self.1, BYTES_GUESS);
+        (peer, line.want(id, ask).await)
     }
 }
