@@ -35,6 +35,8 @@ pub mod policy;
 pub mod repair;
 mod router;
 mod serve;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod strikes;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,21 @@ pub struct Hold {
     pub generation: u64,
 }
 
+/// Adds holds to those known of a pack. Of each device the newest counts for all of its older ones.
+///
+/// A hold is asked of the holders that are there at the time. So holders tell each other theirs with every report, and one
+/// that was away drops nothing until it has heard the others: it may have missed one.
+pub fn merge_holds(known: &mut Vec<Hold>, more: &[Hold]) {
+    let covers = |known: &Hold, hold: &Hold| known.device == hold.device && known.generation >= hold.generation;
+    if more.iter().all(|hold| known.iter().any(|known| covers(known, hold))) {
+        return;
+    }
+    known.extend(more);
+    // Newest first for each device; the first of each stays.
+    known.sort_by(|a, b| a.device.cmp(&b.device).then(b.generation.cmp(&a.generation)));
+    known.dedup_by_key(|hold| hold.device);
+}
+
 /// Whether a pack may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -107,6 +122,11 @@ impl<P: Ord> Manifests<P> {
     /// The newest generation known of a device; 0 if there is none.
     pub fn newest(&self, device: &DeviceId) -> u64 {
         self.of.get(device).and_then(|known| known.last()).map_or(0, |manifest| manifest.generation)
+    }
+
+    /// Whether the newest manifest known of a device lists a pack.
+    pub fn newest_lists(&self, device: &DeviceId, pack: &P) -> bool {
+        self.of.get(device).and_then(|known| known.last()).is_some_and(|manifest| manifest.packs.contains(pack))
     }
 
     /// Holds for a shard that a repair made: as if every device had just asked for the pack, since some may have done so where
@@ -200,6 +220,13 @@ mod tests {
             assert_eq!(book.may_drop(&7, &[hold(A, 1), asked]), Verdict::Keep(Reason::Recent(asked)));
         }
         assert_eq!(book.may_drop(&7, &[hold(A, u64::MAX)]), Verdict::Keep(Reason::Recent(hold(A, u64::MAX))));
+    }
+
+    #[test]
+    fn of_many_holds_the_newest_of_each_device_counts() {
+        let mut known = vec![hold(B, 2), hold(A, 1)];
+        merge_holds(&mut known, &[hold(A, 5), hold(B, 1), hold(A, 3)]);
+        assert_eq!(known, [hold(A, 5), hold(B, 2)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One group: who holds what of its 64 packs, and what is missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cairn_block::DeviceId;
 
@@ -10,6 +11,8 @@ pub(super) struct Group {
     pub(super) facts: GroupFacts,
     /// For each node and shard the packs, by their bits.
     held: BTreeMap<(DeviceId, u8), u64>,
+    /// Packs that came in at these times.
+    came: Vec<(Duration, u64)>,
 }
 
 /// A shard that is missing.
@@ -28,8 +31,25 @@ pub(super) struct Lack {
 }
 
 impl Group {
-    pub(super) fn new(facts: GroupFacts) -> Self {
-        Group { facts, held: BTreeMap::new() }
+    pub(super) fn new(facts: GroupFacts, now: Duration) -> Self {
+        Group { came: vec![(now, facts.packs)], facts, held: BTreeMap::new() }
+    }
+
+    pub(super) fn change(&mut self, facts: GroupFacts, now: Duration) {
+        let new = facts.packs & !self.facts.packs;
+        self.came.iter_mut().for_each(|(_, packs)| *packs &= facts.packs);
+        // Each entry has a pack that no other one has: there are at most 64.
+        self.came.retain(|(_, packs)| *packs != 0);
+        if new != 0 {
+            self.came.push((now, new));
+        }
+        self.facts = facts;
+    }
+
+    /// Packs that are too new here for anything to be missing.
+    pub(super) fn unsettled(&self, now: Duration, settle: Duration) -> u64 {
+        let new = self.came.iter().filter(|(came, _)| now.saturating_sub(*came) < settle);
+        new.fold(0, |all, (_, packs)| all | packs)
     }
 
     pub(super) fn replace(&mut self, node: DeviceId, shards: &[(u8, u64)]) {
@@ -54,6 +74,7 @@ impl Group {
     pub(super) fn lacks(
         &self,
         id: &GroupId,
+        unsettled: u64,
         standing: &dyn Fn(&DeviceId) -> Standing,
         health: &mut Health,
     ) -> Vec<Lack> {
@@ -74,7 +95,7 @@ impl Group {
         let mut lacks = Vec::new();
         for pack in (0..64).filter(|pack| self.facts.packs >> pack & 1 == 1) {
             let bit = 1_u64 << pack;
-            if whole & all_soon & bit != 0 {
+            if (whole & all_soon | unsettled) & bit != 0 {
                 health.whole += 1;
                 continue;
             }

@@ -27,6 +27,9 @@ pub use presence::Standing;
 /// Times and rates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Config {
+    /// A pack that this node learns of, or all of them after a restart, is left alone for so long: the reports of its other
+    /// holders have to come in first.
+    pub settle: Duration,
     /// A node that was not heard of for so long is late: several heartbeats may get lost.
     pub late_after: Duration,
     /// A late holder's shards are made again after this time: a machine restarts, or travels for a day.
@@ -47,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         Config {
+            settle: Duration::from_secs(300),
             late_after: Duration::from_secs(120),
             grace: hours(24),
             grace_urgent: hours(1),
@@ -124,7 +128,7 @@ pub struct Make {
 /// How the packs of all groups were at the last look, in numbers of packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Health {
-    /// Every shard was in place or its holder only late.
+    /// Every shard was in place or its holder only late, or the pack is too new here to say.
     pub whole: usize,
     /// Shards were missing, and k or more were there.
     pub degraded: usize,
@@ -170,9 +174,9 @@ impl Repair {
                 self.in_flight.retain(|(group, _), _| *group != id);
             }
             Event::Group(id, facts) => match self.groups.get_mut(&id) {
-                Some(group) => group.facts = facts,
+                Some(group) => group.change(facts, now),
                 None => {
-                    self.groups.insert(id, Group::new(facts));
+                    self.groups.insert(id, Group::new(facts, now));
                 }
             },
             Event::Holds(node, id, shards) => {
@@ -236,7 +240,8 @@ impl Repair {
         let mut lacks = Vec::new();
         for (id, group) in &self.groups {
             let standing = |node: &DeviceId| self.standing(node, now);
-            let found = group.lacks(id, &standing, &mut health);
+            let unsettled = group.unsettled(now, self.config.settle);
+            let found = group.lacks(id, unsettled, &standing, &mut health);
             lacks.extend(found.into_iter().map(|lack| (*id, lack)));
         }
         self.health = health;

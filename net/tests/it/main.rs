@@ -1,3 +1,4 @@
 //! The network's decisions, judged from outside.
 
 mod durability_doc;
+mod simulation;
