@@ -26,6 +26,8 @@ pub(super) struct Lack {
     pub(super) from: Vec<(DeviceId, u8)>,
     /// Everybody who has something of the pack and still counts.
     pub(super) holders: BTreeSet<DeviceId>,
+    /// Those of them whose shards others have too: left over from repairs of holders that came back.
+    pub(super) surplus: BTreeSet<DeviceId>,
     /// Bytes read and written.
     pub(super) cost: u64,
 }
@@ -125,7 +127,12 @@ impl Group {
         let bit = 1_u64 << pack;
         let of_pack = || self.held.iter().filter(|(_, packs)| **packs & bit != 0).map(|(holder, _)| *holder);
         let here: Vec<(DeviceId, u8)> = of_pack().filter(|(node, _)| standing(node) == Standing::Here).collect();
-        let holders = of_pack().map(|(node, _)| node).filter(|node| standing(node) < Standing::Overdue).collect();
+        let counting: Vec<(DeviceId, u8)> = of_pack().filter(|(node, _)| standing(node) < Standing::Overdue).collect();
+        let holders: BTreeSet<DeviceId> = counting.iter().map(|(node, _)| *node).collect();
+        let is_alone = |shard: u8| counting.iter().filter(|(_, other)| *other == shard).count() == 1;
+        let needed: BTreeSet<DeviceId> =
+            counting.iter().filter(|(_, it)| is_alone(*it)).map(|(node, _)| *node).collect();
+        let surplus: BTreeSet<DeviceId> = holders.difference(&needed).copied().collect();
         let by_shard: BTreeMap<u8, DeviceId> = here.iter().map(|(node, shard)| (*shard, *node)).collect();
         let k = self.facts.code.k();
         let from: Vec<_> = by_shard.into_iter().map(|(shard, node)| (node, shard)).take(k).collect();
@@ -137,7 +144,8 @@ impl Group {
             spare: left - k,
             maker: *maker,
             from: from.clone(),
-            holders: BTreeSet::clone(&holders),
+            holders: holders.clone(),
+            surplus: surplus.clone(),
             cost: self.facts.shard_bytes.saturating_mul(k as u64 + 1),
         };
         missing.iter().map(lack).collect()

@@ -248,20 +248,24 @@ impl Repair {
         lacks
     }
 
-    /// The best anchor that is here and has nothing of the pack; one whose zone has room if there is one.
+    /// The best anchor that is here and has nothing of the pack; one whose zone has room if there is one. Where all have
+    /// something, one that would not be missed.
     fn destination(&self, now: Duration, id: GroupId, lack: &Lack) -> Option<DeviceId> {
         let facts = &self.groups.get(&id)?.facts;
-        let promised = self.in_flight.iter().filter(|((group, what), _)| *group == id && what.pack == lack.what.pack);
-        let taken: BTreeSet<DeviceId> = lack.holders.iter().copied().chain(promised.map(|(_, (_, to))| *to)).collect();
+        let of_pack = self.in_flight.iter().filter(|((group, what), _)| *group == id && what.pack == lack.what.pack);
+        let promised: BTreeSet<DeviceId> = of_pack.map(|(_, (_, to))| *to).collect();
+        let taken: BTreeSet<DeviceId> = lack.holders.union(&promised).copied().collect();
         let mut in_zones = vec![0; self.anchors.zones().len()];
         for anchor in taken.iter().filter_map(|node| self.anchors.get(node)) {
             in_zones[anchor.zone] += 1;
         }
         let cap = self.anchors.zone_cap(facts.code);
         let ranked = rank(&facts.key, id.number, facts.code, &self.anchors);
-        let is_free = |node: &DeviceId| !taken.contains(node) && self.standing(node, now) == Standing::Here;
-        let free: Vec<_> = ranked.into_iter().filter(|anchor| is_free(&anchor.node)).collect();
-        let with_room = free.iter().find(|anchor| in_zones[anchor.zone] < cap);
-        with_room.or(free.first()).map(|anchor| anchor.node)
+        let here = ranked.iter().filter(|anchor| self.standing(&anchor.node, now) == Standing::Here);
+        let free = || here.clone().filter(|anchor| !taken.contains(&anchor.node));
+        let with_room = free().find(|anchor| in_zones[anchor.zone] < cap);
+        let is_missed = |node: &DeviceId| !lack.surplus.contains(node) || promised.contains(node);
+        let not_missed = || here.clone().find(|anchor| !is_missed(&anchor.node));
+        with_room.or_else(|| free().next()).or_else(not_missed).map(|anchor| anchor.node)
     }
 }

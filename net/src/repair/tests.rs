@@ -141,6 +141,22 @@ fn without_an_anchor_to_put_it_the_shard_is_counted() {
 }
 
 #[test]
+fn where_all_have_something_the_shard_goes_to_one_that_would_not_be_missed() {
+    let mut made = Vec::new();
+    for me in [0, 1, 2, 4, 5] {
+        let mut repair = view(me, 1);
+        for n in [4, 5] {
+            repair.learn(HOUR, Event::Holds(node(n), GROUP, vec![(0, 1)]));
+        }
+        repair.learn(HOUR, Event::Lost(node(3)));
+        hear(&mut repair, HOUR, &[0, 1, 2, 4, 5]);
+        made.extend(repair.tick(HOUR));
+    }
+    assert_eq!(made.len(), 1);
+    assert!([node(0), node(4), node(5)].contains(&made[0].to), "shard 0 is there three times");
+}
+
+#[test]
 fn the_rate_is_kept_and_the_worst_comes_first() {
     let slow = Config { bytes_per_second: 1 << 20, burst_bytes: 1, ..Config::default() };
     let mut repair = view(0, u64::MAX);
