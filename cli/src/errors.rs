@@ -295,6 +295,9 @@ impl From<StoreError> for Failure {
             E::Index { .. } => {
                 (Kind::Io, Some("the index can be made again from the log: `cairn down`, remove the store's index directory, `cairn up`".into()))
             }
+            E::NotFetched { .. } => {
+                (Kind::NotFound, Some("try again once one of the nodes that may have it can be reached".into()))
+            }
             E::Timeout { .. } | E::CollectionRunning => (Kind::Busy, Some("try again in a moment".into())),
             E::TooLarge { .. } | E::DeltaOutOfOrder { .. } | E::NumberTooHigh { .. } => (Kind::Internal, None),
             E::HeadConflict { .. } => (
