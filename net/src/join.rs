@@ -151,20 +151,27 @@ pub struct Invitation {
     code: Code,
     expires: Instant,
     tries_left: u8,
+    is_closed: bool,
 }
 
 impl Invitation {
     /// Opens one.
     pub fn new(code: Code, now: Instant) -> Invitation {
-        Invitation { code, expires: now + CODE_LASTS, tries_left: TRIES_MAX }
+        Invitation { code, expires: now + CODE_LASTS, tries_left: TRIES_MAX, is_closed: false }
     }
 
     /// Whether it may still be answered.
     pub fn check(&self, now: Instant) -> Result<(), JoinError> {
-        if now >= self.expires {
-            return Err(JoinError::Expired);
-        }
+        self.check_open(now)?;
         if self.tries_left == 0 { Err(JoinError::WrongCode) } else { Ok(()) }
+    }
+
+    fn check_open(&self, now: Instant) -> Result<(), JoinError> {
+        match () {
+            () if self.is_closed => Err(JoinError::WrongCode),
+            () if now >= self.expires => Err(JoinError::Expired),
+            () => Ok(()),
+        }
     }
 
     /// Answers a *hello* with a half of the exchange and a confirmation. It costs a try whatever comes after: with the answer
@@ -185,10 +192,20 @@ impl Invitation {
         Ok((reply, confirmation, Asked { keys }))
     }
 
-    /// Ends it: the code was used.
-    pub fn close(&mut self) {
-        self.tries_left = 0;
+    /// Takes an *ask*. With the first right one the invitation is closed: one code, one member, however many began in time.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        asked: &Asked,
+        confirmation: &[u8; CONFIRMATION_BYTES],
+        sealed: &[u8],
+    ) -> Result<Request, JoinError> {
+        self.check_open(now)?;
+        asked.keys.check(Side::Joiner, confirmation)?;
+        let request = Request::decode(&asked.keys.open(Side::Joiner, sealed)?)?;
+        self.is_closed = true;
         self.code.0.zeroize();
+        Ok(request)
     }
 }
 
@@ -199,12 +216,6 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Takes the *ask*. Right after this the invitation is to be closed: one code, one member.
-    pub fn ask(&self, confirmation: &[u8; CONFIRMATION_BYTES], sealed: &[u8]) -> Result<Request, JoinError> {
-        self.keys.check(Side::Joiner, confirmation)?;
-        Request::decode(&self.keys.open(Side::Joiner, sealed)?)
-    }
-
     /// Seals the circle's newest epoch for the one who asked.
     pub fn welcome(&self, epoch: &[u8]) -> Bytes {
         self.keys.seal(Side::Inviter, epoch).into()
@@ -353,8 +364,7 @@ mod tests {
         let (joining, hello) = Joining::hello(typed, said)?;
         let (reply, confirmation, asked) = invitation.hello(now, heard, &hello)?;
         let (joined, confirmation, sealed) = joining.reply(&reply, &confirmation, &request())?;
-        assert_eq!(asked.ask(&confirmation, &sealed)?, request());
-        invitation.close();
+        assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed)?, request());
         joined.welcome(&asked.welcome(b"epoch"))
     }
 
@@ -391,6 +401,26 @@ mod tests {
     }
 
     #[test]
+    fn of_two_who_begin_with_one_code_one_joins_and_the_third_try_may_be_the_right_one() {
+        let now = Instant::now();
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut begun = Vec::new();
+        for _ in 0..TRIES_MAX {
+            let (joining, hello) = Joining::hello(&code("0042-abandon-zoo"), ends()).expect("hello");
+            let (reply, confirmation, asked) = invitation.hello(now, ends(), &hello).expect("reply");
+            let (_, confirmation, sealed) = joining.reply(&reply, &confirmation, &request()).expect("ask");
+            begun.push((asked, confirmation, sealed));
+        }
+        let (asked, confirmation, sealed) = begun.pop().expect("three");
+        let late = now + CODE_LASTS;
+        assert_eq!(invitation.ask(late, &asked, &confirmation, &sealed), Err(JoinError::Expired));
+        assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Ok(request()));
+        for (asked, confirmation, sealed) in begun {
+            assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Err(JoinError::WrongCode));
+        }
+    }
+
+    #[test]
     fn a_code_expires() {
         let now = Instant::now();
         let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
@@ -416,11 +446,11 @@ mod tests {
         let (reply, confirmation, asked) = invitation.hello(now, ends(), &hello).expect("reply");
         let (joined, mine, sealed) = joining.reply(&reply, &confirmation, &request()).expect("ask");
         // What the inviter said, said back to it.
-        assert_eq!(asked.ask(&confirmation, &sealed), Err(JoinError::WrongCode));
+        assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Err(JoinError::WrongCode));
         assert_eq!(joined.welcome(&sealed), Err(JoinError::Protocol));
         let mut altered = sealed.to_vec();
         altered[80] ^= 1;
-        assert_eq!(asked.ask(&mine, &altered), Err(JoinError::Protocol));
+        assert_eq!(invitation.ask(now, &asked, &mine, &altered), Err(JoinError::Protocol));
         // Its own half as the other one's.
         let (joining, hello) = Joining::hello(&code("0042-abandon-zoo"), ends()).expect("hello");
         assert!(joining.reply(&hello, &confirmation, &request()).is_err());

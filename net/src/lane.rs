@@ -36,7 +36,7 @@ impl LaneError {
     }
 }
 
-/// Messages over a stream. Dropping it resets the stream, which is how a request is cancelled.
+/// Messages over a stream. Dropping it says that nothing more is read, which is how a request is cancelled.
 #[derive(Debug)]
 pub(crate) struct Lane<M> {
     stream: Stream,
@@ -69,40 +69,26 @@ impl<M: Message> Lane<M> {
         Ok(self.stream.close().await?)
     }
 
-    /// The next message; none where the peer has finished. `patience` is for each step, so that a large message may take long
-    /// and a stalled one is noticed.
-    pub(crate) async fn receive(&mut self, patience: Duration) -> Result<Option<M>, LaneError> {
+    /// The next message, of at most `bytes_max`; none where the peer has finished. It is all here within `patience`.
+    pub(crate) async fn receive(&mut self, patience: Duration, bytes_max: usize) -> Result<Option<M>, LaneError> {
+        let received = tokio::time::timeout(patience, self.message(bytes_max)).await;
+        received.map_err(|_| LaneError::Silent(patience))?
+    }
+
+    async fn message(&mut self, bytes_max: usize) -> Result<Option<M>, LaneError> {
         let mut length = [0; LENGTH_BYTES];
-        let first = self.step(patience, 0, &mut length).await?;
+        let first = self.stream.read(&mut length).await?;
         if first == 0 {
             return Ok(None);
         }
-        self.fill(patience, &mut length[first..]).await?;
-        let wanted = body_bytes::<M>(length)?;
+        self.stream.read_exact(&mut length[first..]).await?;
+        let wanted = body_bytes(length, bytes_max)?;
         let mut body = Vec::new();
         while body.len() < wanted {
             let start = body.len();
             body.resize(wanted.min(start + STEP_BYTES), 0);
-            self.fill(patience, &mut body[start..]).await?;
+            self.stream.read_exact(&mut body[start..]).await?;
         }
         Ok(Some(M::decode(&Bytes::from(body))?))
-    }
-
-    async fn fill(&mut self, patience: Duration, mut buffer: &mut [u8]) -> Result<(), LaneError> {
-        while !buffer.is_empty() {
-            let read = self.step(patience, 1, buffer).await?;
-            buffer = &mut buffer[read..];
-        }
-        Ok(())
-    }
-
-    /// Reads what there is, but at least `least` bytes.
-    async fn step(&mut self, patience: Duration, least: usize, buffer: &mut [u8]) -> Result<usize, LaneError> {
-        let read = tokio::time::timeout(patience, self.stream.read(buffer));
-        let read = read.await.map_err(|_| LaneError::Silent(patience))??;
-        if read < least {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-        Ok(read)
     }
 }

@@ -23,6 +23,7 @@ use crate::wire::blocks::BlocksMessage;
 pub struct Net {
     driver: Driver,
     strikes: Arc<Strikes>,
+    fetcher: Arc<Fetcher>,
     talking: JoinHandle<()>,
     serving: JoinHandle<()>,
 }
@@ -30,12 +31,17 @@ pub struct Net {
 impl Net {
     /// Starts to listen, and to serve the blocks of `store` to members. Has to be called in a tokio runtime.
     pub fn start(key: &DeviceKey, options: &NetOptions, store: Arc<dyn BlockStore>) -> Result<Net, NetError> {
+        // A router blocks the thread that asks it: there have to be others that go on.
+        if tokio::runtime::Handle::current().runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
+            return Err(NetError::Transport("it takes a runtime with several threads".into()));
+        }
         let (doorman, arrivals) = Doorman::new(vec![StreamProtocol::new(BlocksMessage::PROTOCOL)]);
         let (driver, talking) = Driver::start(key, options, doorman)?;
         let strikes = Arc::<Strikes>::default();
+        let fetcher = Arc::new(Fetcher::new(driver.clone(), Arc::clone(&strikes)));
         let server = Server::new(store, Arc::clone(&strikes));
         let serving = tokio::spawn(server.run(arrivals));
-        Ok(Net { driver, strikes, talking, serving })
+        Ok(Net { driver, strikes, fetcher, talking, serving })
     }
 
     /// Who this node is.
@@ -71,8 +77,7 @@ impl Net {
 
     /// A store that asks the members for what `own` lacks.
     pub fn router(&self, own: Arc<dyn BlockStore>) -> Router {
-        let fetcher = Fetcher::new(self.driver.clone(), Arc::clone(&self.strikes));
-        Router::new(own, fetcher, tokio::runtime::Handle::current())
+        Router::new(own, Arc::clone(&self.fetcher), tokio::runtime::Handle::current())
     }
 
     /// Ends all connections.

@@ -1,8 +1,9 @@
 //! A store with slow misses: the own one first, then the members of the circle.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cairn_block::{Block, BlockId};
 use cairn_store::{Ask, BlockStore, Put, StoreError};
@@ -16,20 +17,28 @@ use crate::fetch::{FetchError, FetchStats, Fetcher};
 /// Its calls block, as those of every store: never make one on an async worker.
 pub struct Router {
     own: Arc<dyn BlockStore>,
-    fetcher: Fetcher,
+    fetcher: Arc<Fetcher>,
     runtime: Handle,
     flights: Mutex<HashMap<BlockId, Arc<Flight>>>,
 }
 
 /// A fetch that several may wait for.
-#[derive(Default)]
 struct Flight {
-    landed: Mutex<Option<Result<Option<Block>, FetchError>>>,
+    /// When the one who fetches gives up.
+    deadline: Instant,
+    landed: Mutex<Option<Landed>>,
     rung: Condvar,
 }
 
+#[derive(Clone)]
+enum Landed {
+    With(Result<Option<Block>, FetchError>),
+    /// Whoever fetched has gone without a word.
+    Lost,
+}
+
 impl Router {
-    pub(crate) fn new(own: Arc<dyn BlockStore>, fetcher: Fetcher, runtime: Handle) -> Self {
+    pub(crate) fn new(own: Arc<dyn BlockStore>, fetcher: Arc<Fetcher>, runtime: Handle) -> Self {
         Router { own, fetcher, runtime, flights: Mutex::default() }
     }
 
@@ -40,47 +49,76 @@ impl Router {
 
     /// One fetch for all who want the block at the same time.
     fn fetch(&self, id: &BlockId, ask: Ask) -> Result<Option<Block>, StoreError> {
-        let flight = {
-            let mut flights = self.flights.lock();
-            match flights.get(id) {
-                Some(flight) => Some(Arc::clone(flight)),
-                None => {
-                    flights.insert(*id, Arc::default());
-                    None
+        let fetched = loop {
+            let flight = {
+                let mut flights = self.flights.lock();
+                match flights.get(id) {
+                    Some(flight) => Some(Arc::clone(flight)),
+                    None => {
+                        let flight = Flight { deadline: ask.deadline, landed: Mutex::default(), rung: Condvar::new() };
+                        flights.insert(*id, Arc::new(flight));
+                        None
+                    }
                 }
+            };
+            let Some(flight) = flight else { break self.lead(id, ask)? };
+            match flight.wait(ask)? {
+                Landed::With(Ok(block)) => break Ok(block),
+                // Somebody who had less time failed: that says nothing of us.
+                Landed::With(Err(_)) if flight.deadline < ask.deadline => {}
+                Landed::With(Err(error)) => break Err(error),
+                Landed::Lost => {}
             }
-        };
-        let fetched = match flight {
-            Some(flight) => flight.wait(ask)?,
-            None => self.lead(id, ask),
+            if ask.remaining().is_zero() {
+                return Err(StoreError::Timeout { op: "fetching a block", waited: Duration::ZERO });
+            }
         };
         fetched.map_err(|error| StoreError::NotFetched { id: *id, source: Box::new(error) })
     }
 
-    fn lead(&self, id: &BlockId, ask: Ask) -> Result<Option<Block>, FetchError> {
+    fn lead(&self, id: &BlockId, ask: Ask) -> Result<Result<Option<Block>, FetchError>, StoreError> {
         // Whatever happens, those who wait are not left behind.
-        let landing = Landing { router: self, id };
+        let landing = Landing { router: self, id, is_on_board: Cell::new(true) };
+        // The one before may have brought it since we looked.
+        if let Ok(Some(block)) = self.own.get(id, ask) {
+            landing.land(Landed::With(Ok(Some(block.clone()))));
+            return Ok(Ok(Some(block)));
+        }
         let fetched = self.runtime.block_on(self.fetcher.fetch(*id, ask));
+        // First those who wait, then the disk: it may be slow.
+        landing.land(Landed::With(fetched.clone()));
         if let Ok(Some(block)) = &fetched
             && let Err(error) = self.own.put(block)
         {
             tracing::warn!(%id, %error, "a block that was fetched can't be kept");
         }
-        landing.land(fetched.clone());
-        fetched
+        Ok(fetched)
     }
 }
 
+/// Takes the flight off the board when it ends.
 struct Landing<'a> {
     router: &'a Router,
     id: &'a BlockId,
+    /// Later another one's flight may be there.
+    is_on_board: Cell<bool>,
 }
 
 impl Landing<'_> {
-    fn land(&self, fetched: Result<Option<Block>, FetchError>) {
-        let flight = self.router.flights.lock().get(self.id).cloned();
+    /// Tells those who wait. With a block the flight stays on the board until the block is kept: who comes meanwhile has it from
+    /// there. A failure is taken off first: who is told and tries again must not find it.
+    fn land(&self, landed: Landed) {
+        let mut flights = self.router.flights.lock();
+        let flight = match landed {
+            Landed::With(Ok(Some(_))) => flights.get(self.id).cloned(),
+            _ => {
+                self.is_on_board.set(false);
+                flights.remove(self.id)
+            }
+        };
+        drop(flights);
         if let Some(flight) = flight {
-            flight.landed.lock().get_or_insert(fetched);
+            flight.landed.lock().get_or_insert(landed);
             flight.rung.notify_all();
         }
     }
@@ -88,15 +126,16 @@ impl Landing<'_> {
 
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
-        let nothing = FetchError { id: *self.id, peers: Vec::new(), took: Default::default() };
-        self.land(Err(nothing));
-        self.router.flights.lock().remove(self.id);
+        if self.is_on_board.get() {
+            // What was landed before stands.
+            self.land(Landed::Lost);
+        }
     }
 }
 
 impl Flight {
     /// Waits for the one who fetches, as long as the answer is of use.
-    fn wait(&self, ask: Ask) -> Result<Result<Option<Block>, FetchError>, StoreError> {
+    fn wait(&self, ask: Ask) -> Result<Landed, StoreError> {
         let start = Instant::now();
         let mut landed = self.landed.lock();
         loop {

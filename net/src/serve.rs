@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cairn_block::{BlockId, UnverifiedBlock};
@@ -16,7 +17,7 @@ use crate::lanes::Arrived;
 use crate::node_id::NodeId;
 use crate::strikes::Strikes;
 use crate::wire::Message;
-use crate::wire::blocks::{BlocksMessage, Found};
+use crate::wire::blocks::{BlocksMessage, Found, REQUEST_BYTES_MAX};
 
 /// How long a peer may take to say what it wants.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,10 +29,10 @@ const READ_AHEAD: usize = 4;
 const QUEUE_MAX: Duration = Duration::from_millis(200);
 /// What a busy node asks for.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
-/// Streams of one peer that are answered at a time.
-const STREAMS_PER_PEER_MAX: usize = 64;
-/// The longest that a peer may take to accept one answer.
-const SEND_PATIENCE: Duration = Duration::from_secs(30);
+/// Streams of one peer that are answered at a time. Each may hold [`READ_AHEAD`] blocks: 80 MiB for a peer that doesn't read.
+const STREAMS_PER_PEER_MAX: usize = 16;
+/// The longest that a peer may take to accept all answers.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Server {
     store: Arc<dyn BlockStore>,
@@ -82,7 +83,18 @@ impl Server {
     }
 
     async fn answer(&self, lane: &mut Lane<BlocksMessage>) -> Result<(), LaneError> {
-        match lane.receive(REQUEST_PATIENCE).await? {
+        let request = lane.receive(REQUEST_PATIENCE, REQUEST_BYTES_MAX).await?;
+        let patience = match &request {
+            Some(BlocksMessage::Get { urgency, .. }) => urgency.deadline.min(ANSWER_PATIENCE),
+            _ => ANSWER_PATIENCE,
+        };
+        // What comes later is of no use to whoever asked.
+        let answered = tokio::time::timeout(patience, self.answer_to(lane, request)).await;
+        answered.map_err(|_| LaneError::Silent(patience))?
+    }
+
+    async fn answer_to(&self, lane: &mut Lane<BlocksMessage>, request: Option<BlocksMessage>) -> Result<(), LaneError> {
+        match request {
             None => Ok(()),
             Some(BlocksMessage::Has(ids)) => {
                 let holds = self.look(ids).await;
@@ -91,23 +103,29 @@ impl Server {
             }
             Some(BlocksMessage::Get { urgency, budget, ids }) => {
                 let ask = Ask { deadline: std::time::Instant::now() + urgency.deadline, priority: urgency.priority };
-                let mut left = budget as usize;
-                // The next ones are read while one is sent.
-                let mut reads = stream::iter(ids).map(|id| self.read(id, ask)).buffered(READ_AHEAD).enumerate();
+                let left = AtomicUsize::new(budget as usize);
+                // The next ones are read while one is sent, and sent as they are ready.
+                let reads = ids.into_iter().enumerate().map(|(index, id)| {
+                    let left = &left;
+                    async move {
+                        match left.load(Ordering::Relaxed) {
+                            0 => (index, Found::OverBudget),
+                            _ => (index, self.read(id, ask).await),
+                        }
+                    }
+                });
+                let mut reads = stream::iter(reads).buffer_unordered(READ_AHEAD);
                 while let Some((index, found)) = reads.next().await {
+                    let room = left.load(Ordering::Relaxed);
                     let found = match found {
-                        Found::Here(block) if block.as_sent().len() > left => Found::OverBudget,
+                        Found::Here(block) if block.as_sent().len() > room => Found::OverBudget,
                         found => found,
                     };
                     if let Found::Here(block) = &found {
-                        left -= block.as_sent().len();
+                        left.store(room - block.as_sent().len(), Ordering::Relaxed);
                     }
-                    let answer = BlocksMessage::Answer { index: index as u16, found };
-                    let sent = async {
-                        lane.send(&answer).await?;
-                        lane.flush().await
-                    };
-                    tokio::time::timeout(SEND_PATIENCE, sent).await.map_err(|_| LaneError::Silent(SEND_PATIENCE))??;
+                    lane.send(&BlocksMessage::Answer { index: index as u16, found }).await?;
+                    lane.flush().await?;
                 }
                 lane.finish().await
             }
@@ -135,6 +153,7 @@ impl Server {
             Ok(Ok(Some(block))) => Found::Here(UnverifiedBlock::from(block)),
             Ok(Ok(None)) => Found::Missing,
             Ok(Err(StoreError::Damaged { .. })) => Found::Damaged,
+            Ok(Err(StoreError::Timeout { .. })) => busy,
             Ok(Err(error)) => {
                 tracing::warn!(%id, %error, "a block that a peer wants can't be read");
                 busy

@@ -43,7 +43,8 @@ impl Entry {
 
 impl Book {
     pub(super) fn set_members(&mut self, members: HashSet<NodeId>) {
-        self.entries.retain(|node, entry| members.contains(node) || entry.is_wanted);
+        // Who was a member and is none any more is not sought, whoever named it.
+        self.entries.retain(|node, entry| members.contains(node) || entry.is_wanted && !self.members.contains(node));
         self.members = members;
     }
 
@@ -57,11 +58,6 @@ impl Book {
         entry.add(addresses);
         entry.is_wanted = true;
         entry.retry_at = Some(now);
-    }
-
-    /// A member told where it listens.
-    pub(super) fn told(&mut self, node: NodeId, addresses: impl IntoIterator<Item = SocketAddr>) {
-        self.entries.entry(node).or_default().add(addresses);
     }
 
     pub(super) fn measured(&mut self, node: NodeId, round_trip: Duration) {
@@ -170,18 +166,18 @@ mod tests {
         book.lost(node(1), now);
         assert!(book.states(&nobody).is_empty());
         book.set_members(HashSet::from([node(2)]));
-        book.told(node(2), [address(2)]);
+        book.know(node(2), vec![address(2)], now);
         assert_eq!(book.due(&nobody, now).len(), 1);
         book.set_members(HashSet::new());
-        assert!(book.states(&nobody).is_empty(), "a member that left is forgotten");
+        assert!(book.states(&nobody).is_empty(), "a member that left is forgotten, though somebody named it");
     }
 
     #[test]
     fn addresses_are_bounded_and_the_newest_comes_first() {
-        let mut book = Book::default();
+        let (mut book, now) = (Book::default(), Instant::now());
         book.set_members(HashSet::from([node(1)]));
-        book.told(node(1), (1..100).map(address));
-        book.told(node(1), [([0, 0, 0, 0], 5).into(), address(0)]);
+        book.know(node(1), (1..100).map(address).collect(), now);
+        book.know(node(1), vec![([0, 0, 0, 0], 5).into(), address(0)], now);
         let known = &book.states(&HashSet::new())[0].addresses;
         assert_eq!((known.len(), known[0]), (ADDRESSES_MAX, address(99)));
     }

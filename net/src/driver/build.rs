@@ -65,8 +65,10 @@ pub(super) fn swarm(key: &DeviceKey, doorman: Arc<Doorman>) -> Result<Swarm<Beha
             .with_max_pending_outgoing(Some(HANDSHAKES_MAX))
             .with_max_established_per_peer(Some(CONNECTIONS_PER_PEER_MAX))
             .with_max_established(Some(CONNECTIONS_MAX));
-        // No version of ours and no name: what a stranger learns is that this is a node.
-        let identify = identify::Config::new("/cairn/1".into(), keypair.public()).with_agent_version("cairn".into());
+        // No version of ours, no name and no addresses: what a stranger learns is that this is a node.
+        let identify = identify::Config::new("/cairn/1".into(), keypair.public())
+            .with_agent_version("cairn".into())
+            .with_hide_listen_addrs(true);
         Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             identify: identify::Behaviour::new(identify),

@@ -4,7 +4,7 @@ mod book;
 mod build;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use futures::channel::oneshot as stream_oneshot;
 use libp2p::core::transport::ListenerId;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::swarm::{Stream, StreamProtocol, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, identify, ping};
+use libp2p::swarm::{DialError, Stream, StreamProtocol, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, ping};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,7 +79,7 @@ pub struct PeerState {
 enum Command {
     Open(NodeId, StreamProtocol, stream_oneshot::Sender<Result<Stream, OpenError>>),
     Know(NodeId, Vec<SocketAddr>),
-    Members(HashSet<NodeId>),
+    Members,
     Peers(oneshot::Sender<Vec<PeerState>>),
     End,
 }
@@ -93,6 +93,9 @@ pub(crate) struct Driver {
     listening: watch::Receiver<Vec<SocketAddr>>,
     pings: Pings,
 }
+
+/// Listeners for TCP that QUIC is to follow on their port, with the address that was asked for: one that stands for all stays so.
+type Companions = HashMap<ListenerId, IpAddr>;
 
 /// Round trips that were measured since somebody looked.
 type Pings = Arc<Mutex<HashMap<NodeId, Duration>>>;
@@ -152,8 +155,8 @@ impl Driver {
     /// Who the members are now; this node itself may be among them.
     pub(crate) async fn set_members(&self, mut members: HashSet<NodeId>) {
         members.remove(&self.me);
-        self.doorman.set_members(members.clone());
-        let _ = self.commands.send(Command::Members(members)).await;
+        self.doorman.set_members(members);
+        let _ = self.commands.send(Command::Members).await;
     }
 
     pub(crate) async fn peers(&self) -> Result<Vec<PeerState>, NetError> {
@@ -184,12 +187,13 @@ fn listen(
     swarm: &mut Swarm<Behaviour>,
     address: SocketAddr,
     transports: Transports,
-    companions: &mut HashMap<ListenerId, bool>,
+    companions: &mut Companions,
 ) -> Result<(), NetError> {
     let first = if transports.has_tcp() { tcp(address) } else { quic(address) };
     let refused = |reason: String| NetError::Listen { address, reason };
     let id = swarm.listen_on(first).map_err(|error| refused(error.to_string()))?;
-    companions.insert(id, transports.has_tcp() && transports.has_quic());
+    let follows = transports.has_tcp() && transports.has_quic();
+    companions.extend(follows.then_some((id, address.ip())));
     Ok(())
 }
 
@@ -221,8 +225,7 @@ struct Task {
     transports: Transports,
     orders: mpsc::Receiver<Command>,
     told: watch::Sender<Vec<SocketAddr>>,
-    /// Listeners, and whether QUIC is to follow on their port.
-    companions: HashMap<ListenerId, bool>,
+    companions: Companions,
     book: Book,
     pings: Pings,
 }
@@ -250,7 +253,9 @@ impl Task {
                 self.book.know(peer, addresses, Instant::now());
                 self.dial();
             }
-            Command::Members(members) => {
+            Command::Members => {
+                // What the doorman says now: of two changes at once the last one counts in both places.
+                let members = self.doorman.members();
                 let connected: Vec<NodeId> = self.swarm.behaviour().lanes.connected().copied().collect();
                 // A member that is none any more: what it has open ends with the connection.
                 for peer in connected.into_iter().filter(|peer| self.book.is_member(peer) && !members.contains(peer)) {
@@ -279,8 +284,10 @@ impl Task {
                 .condition(PeerCondition::DisconnectedAndNotDialing)
                 .addresses(addresses.collect())
                 .build();
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::debug!(%peer, %error, "not dialed");
+            match self.swarm.dial(options) {
+                Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+                // No event follows.
+                Err(error) => self.book.failed(peer, error.to_string(), Instant::now()),
             }
         }
     }
@@ -294,8 +301,8 @@ impl Task {
                         told.push(socket);
                     }
                 });
-                if self.companions.insert(listener_id, false) == Some(true)
-                    && let Err(error) = self.swarm.listen_on(quic(socket))
+                if let Some(asked) = self.companions.remove(&listener_id)
+                    && let Err(error) = self.swarm.listen_on(quic(SocketAddr::new(asked, socket.port())))
                 {
                     tracing::warn!(%socket, %error, "no QUIC here: peers come over TCP");
                 }
@@ -319,15 +326,17 @@ impl Task {
                 tracing::debug!(%peer, %error, "not reached");
                 self.book.failed(peer, error.to_string(), Instant::now());
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                let Some(peer) = NodeId::of_peer(&peer_id) else { return };
-                // What strangers say of themselves isn't kept.
-                if self.doorman.is_member(&peer) {
-                    self.book.told(peer, info.listen_addrs.iter().filter_map(socket));
-                }
+            // libp2p leaves a line on which nothing comes back to us; over TCP nobody else would notice for many minutes.
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
+                connection,
+                result: Err(ping::Failure::Timeout),
+                ..
+            })) => {
+                self.swarm.close_connection(connection);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event { peer, result: Ok(round_trip), .. })) => {
-                if let Some(peer) = NodeId::of_peer(&peer) {
+                // Strangers come in any number.
+                if let Some(peer) = NodeId::of_peer(&peer).filter(|peer| self.doorman.is_member(peer)) {
                     self.book.measured(peer, round_trip);
                     self.pings.lock().insert(peer, round_trip);
                 }

@@ -16,6 +16,9 @@ const TIMES_MAX: usize = 128;
 const TIMES_MIN: usize = 16;
 /// A second request is never made earlier than this: a local disk takes so long now and then.
 const HEDGE_MIN: Duration = Duration::from_millis(20);
+/// How long a peer that was late goes last: at first, and at most.
+const LATE_FIRST: Duration = Duration::from_secs(1);
+const LATE_MAX: Duration = Duration::from_secs(60);
 /// What is waited while nothing is known.
 const HEDGE_GUESS: Duration = Duration::from_millis(250);
 
@@ -27,11 +30,19 @@ struct Figures {
     rate: f64,
     in_flight: u64,
     busy_until: Option<Instant>,
+    /// How long it goes last, when it is late again.
+    lateness: Duration,
 }
 
 impl Default for Figures {
     fn default() -> Self {
-        Figures { round_trip: ROUND_TRIP_GUESS, rate: RATE_GUESS, in_flight: 0, busy_until: None }
+        Figures {
+            round_trip: ROUND_TRIP_GUESS,
+            rate: RATE_GUESS,
+            in_flight: 0,
+            busy_until: None,
+            lateness: Duration::ZERO,
+        }
     }
 }
 
@@ -69,21 +80,36 @@ impl Peers {
         figures.in_flight = figures.in_flight.saturating_sub(bytes);
     }
 
-    /// It brought a block of `bytes` after `took`.
-    pub(crate) fn answered(&mut self, peer: NodeId, bytes: u64, took: Duration) {
+    /// A want was answered with a block after it had waited so long, in queues and on the way.
+    pub(crate) fn waited(&mut self, peer: NodeId, waited: Duration) {
         let figures = self.figures.entry(peer).or_default();
-        figures.busy_until = None;
-        // The part beyond the round trip is the transfer, for blocks large enough to tell.
-        if bytes >= 64 << 10 {
-            let transfer = took.saturating_sub(figures.round_trip).max(Duration::from_micros(100));
-            figures.rate += WEIGHT * (bytes as f64 / transfer.as_secs_f64() - figures.rate);
-        } else {
-            figures.round_trip = figures.round_trip.mul_f64(1.0 - WEIGHT) + took.mul_f64(WEIGHT);
-        }
+        (figures.busy_until, figures.lateness) = (None, Duration::ZERO);
         if self.times.len() == TIMES_MAX {
             self.times.pop_front();
         }
-        self.times.push_back(took);
+        self.times.push_back(waited);
+    }
+
+    /// A request brought so many bytes in all, so long after it was made.
+    pub(crate) fn carried(&mut self, peer: NodeId, bytes: u64, took: Duration) {
+        let figures = self.figures.entry(peer).or_default();
+        // The part beyond the round trip is the transfer, where there is enough to tell.
+        if bytes >= 64 << 10 {
+            let transfer = took.saturating_sub(figures.round_trip).max(Duration::from_micros(100));
+            figures.rate += WEIGHT * (bytes as f64 / transfer.as_secs_f64() - figures.rate);
+        }
+    }
+
+    /// It has not answered when answers usually come: others go first for a while, twice as long each time.
+    pub(crate) fn late(&mut self, peer: NodeId, now: Instant) {
+        let figures = self.figures.entry(peer).or_default();
+        figures.lateness = (2 * figures.lateness).clamp(LATE_FIRST, LATE_MAX);
+        figures.busy_until = Some(now + figures.lateness);
+    }
+
+    /// Forgets who is no member.
+    pub(crate) fn keep(&mut self, members: &[NodeId]) {
+        self.figures.retain(|peer, _| members.contains(peer));
     }
 
     /// A ping took so long.
@@ -170,8 +196,8 @@ mod tests {
     fn a_slow_peer_among_fast_ones_sinks() {
         let (mut peers, now) = (Peers::default(), Instant::now());
         for _ in 0..20 {
-            peers.answered(node(1), 256 << 10, Duration::from_millis(60));
-            peers.answered(node(2), 256 << 10, Duration::from_millis(900));
+            peers.carried(node(1), 256 << 10, Duration::from_millis(60));
+            peers.carried(node(2), 256 << 10, Duration::from_millis(900));
         }
         assert_eq!(peers.ranked(&[node(2), node(1)], 256 << 10, now)[0], node(1));
     }
@@ -181,7 +207,7 @@ mod tests {
         let mut peers = Peers::default();
         assert_eq!(peers.hedge_after(&node(1)), HEDGE_GUESS);
         peers.pinged(node(1), Duration::from_millis(5));
-        (1..=100).for_each(|ms| peers.answered(node(1), 1 << 20, Duration::from_millis(ms)));
+        (1..=100).for_each(|ms| peers.waited(node(1), Duration::from_millis(ms)));
         assert_eq!(peers.hedge_after(&node(1)), Duration::from_millis(96));
         let mut budget = HedgeBudget::new();
         let hedges = (0..10_000).filter(|_| {

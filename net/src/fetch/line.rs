@@ -4,12 +4,12 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cairn_block::{Block, BlockId};
 use cairn_store::{Ask, Priority};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::figures::Peers;
 use super::{BYTES_GUESS, Refusal};
@@ -37,7 +37,14 @@ type Answer = Result<Block, Refusal>;
 struct Want {
     id: BlockId,
     ask: Ask,
+    since: Instant,
     answer: oneshot::Sender<Answer>,
+}
+
+impl Want {
+    fn is_given_up(&self) -> bool {
+        self.answer.is_closed()
+    }
 }
 
 #[derive(Default)]
@@ -51,38 +58,36 @@ pub(super) struct Line {
     peer: NodeId,
     tools: Arc<Tools>,
     waiting: Mutex<Waiting>,
+    /// Somebody gave a want up: a request that nobody waits for any more ends.
+    given_up: Notify,
 }
 
 impl Line {
     pub(super) fn new(peer: NodeId, tools: Arc<Tools>) -> Arc<Line> {
-        Arc::new(Line { peer, tools, waiting: Mutex::default() })
+        Arc::new(Line { peer, tools, waiting: Mutex::default(), given_up: Notify::new() })
     }
 
-    /// Asks the peer. Dropping the future gives the want up: it isn't sent if it wasn't yet.
+    /// Asks the peer. Dropping the future gives the want up: it isn't sent if it wasn't yet, and a request that is for nobody else
+    /// is cancelled.
     pub(super) async fn want(self: &Arc<Self>, id: BlockId, ask: Ask) -> Answer {
         let (answer, answered) = oneshot::channel();
         let begins = {
             let mut waiting = self.waiting.lock();
-            waiting.wants.push_back(Want { id, ask, answer });
+            waiting.wants.retain(|want| !want.is_given_up());
+            waiting.wants.push_back(Want { id, ask, since: Instant::now(), answer });
             let begins = waiting.requests < REQUESTS_MAX;
             waiting.requests += usize::from(begins);
             begins
         };
         if begins {
-            tokio::spawn(Arc::clone(self).work());
+            tokio::spawn(Worker(Arc::clone(self)).work());
         }
-        let _flight = InFlight::new(&self.tools.peers, self.peer);
+        let _flight = InFlight::new(self);
         answered.await.unwrap_or_else(|_| Err(Refusal::Broken("the request was given up".into())))
     }
 
-    /// Makes one request after the other until nothing waits.
-    async fn work(self: Arc<Self>) {
-        while let Some(batch) = self.batch() {
-            self.request(batch).await;
-        }
-    }
-
-    /// The next wants that somebody still waits for; none, and the worker ends, if there are none.
+    /// The next wants that somebody still waits for; none if there are none, and then the worker counts as gone already: a want
+    /// that comes right after gets a new one.
     fn batch(&self) -> Option<Vec<Want>> {
         let mut waiting = self.waiting.lock();
         let mut batch: Vec<Want> = Vec::new();
@@ -94,15 +99,11 @@ impl Line {
                 waiting.wants.push_front(want);
                 break;
             }
-            if !want.answer.is_closed() {
+            if !want.is_given_up() {
                 batch.push(want);
             }
         }
-        if batch.is_empty() {
-            waiting.requests -= 1;
-            return None;
-        }
-        Some(batch)
+        (!batch.is_empty()).then_some(batch)
     }
 
     async fn request(&self, batch: Vec<Want>) {
@@ -112,10 +113,14 @@ impl Line {
         };
         let ids = batch.iter().map(|want| want.id).collect();
         let mut wants: Vec<Option<Want>> = batch.into_iter().map(Some).collect();
-        let asked = self.ask(&mut wants, urgency, ids).await;
+        let start = Instant::now();
+        let mut bytes = 0;
+        let asked = tokio::time::timeout(urgency.deadline, self.ask(&mut wants, &mut bytes, urgency, ids)).await;
+        self.tools.peers.lock().carried(self.peer, bytes, start.elapsed());
         let refusal = match asked {
-            Ok(()) => Refusal::Broken("it hung up".into()),
-            Err(refusal) => refusal,
+            Ok(Ok(())) => Refusal::Broken("it hung up".into()),
+            Ok(Err(refusal)) => refusal,
+            Err(_) => Refusal::Late,
         };
         for want in wants.into_iter().flatten() {
             let _ = want.answer.send(Err(refusal.clone()));
@@ -123,20 +128,35 @@ impl Line {
     }
 
     /// Takes wants out as they are answered; what is left then shares the way it ended.
-    async fn ask(&self, wants: &mut [Option<Want>], urgency: Urgency, ids: Vec<BlockId>) -> Result<(), Refusal> {
+    async fn ask(
+        &self,
+        wants: &mut [Option<Want>],
+        bytes: &mut u64,
+        urgency: Urgency,
+        ids: Vec<BlockId>,
+    ) -> Result<(), Refusal> {
         let stream = self.tools.driver.open(self.peer, BlocksMessage::PROTOCOL).await.map_err(Refusal::Unreachable)?;
         let mut lane = Lane::<BlocksMessage>::new(stream);
-        let mut since = Instant::now();
         let request = BlocksMessage::Get { urgency, budget: BUDGET_BYTES_MAX, ids };
         let sent = async {
             lane.send(&request).await?;
             lane.finish().await
         };
         sent.await.map_err(|error| self.refusal(error))?;
-        let until = Instant::now() + urgency.deadline;
-        while wants.iter().flatten().any(|want| !want.answer.is_closed()) {
-            let patience = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            let message = lane.receive(patience).await.map_err(|error| self.refusal(error))?;
+        loop {
+            let receive = lane.receive(urgency.deadline, BlocksMessage::BODY_BYTES_MAX);
+            tokio::pin!(receive);
+            let message = loop {
+                let given_up = self.given_up.notified();
+                if wants.iter().flatten().all(Want::is_given_up) {
+                    return Ok(());
+                }
+                tokio::select! {
+                    message = &mut receive => break message,
+                    () = given_up => {}
+                }
+            };
+            let message = message.map_err(|error| self.refusal(error))?;
             let Some(message) = message else { return Ok(()) };
             let BlocksMessage::Answer { index, found } = message else {
                 return Err(self.wrong("an answer to something else".into()));
@@ -146,7 +166,8 @@ impl Line {
             };
             let answer = self.judge(&want.id, found);
             if let Ok(block) = &answer {
-                self.tools.peers.lock().answered(self.peer, block.len() as u64, since.elapsed());
+                *bytes += block.len() as u64;
+                self.tools.peers.lock().waited(self.peer, want.since.elapsed());
             }
             let is_wrong = answer == Err(Refusal::Wrong);
             let _ = want.answer.send(answer);
@@ -154,9 +175,7 @@ impl Line {
                 // Nothing more is heard of it in this request.
                 return Err(Refusal::Wrong);
             }
-            since = Instant::now();
         }
-        Ok(())
     }
 
     fn judge(&self, id: &BlockId, found: Found) -> Answer {
@@ -166,7 +185,7 @@ impl Line {
             Found::Damaged => Err(Refusal::Damaged),
             Found::Busy(retry) => {
                 self.tools.peers.lock().busy(self.peer, Instant::now() + retry);
-                Err(Refusal::Busy)
+                Err(Refusal::Busy(retry))
             }
             // A batch of the largest blocks fits the budget.
             Found::OverBudget => Err(self.wrong("blocks over a budget that holds as many".into())),
@@ -187,18 +206,47 @@ impl Line {
     }
 }
 
+/// Makes one request after the other until nothing waits. Its place is free again however it ends.
+struct Worker(Arc<Line>);
+
+impl Worker {
+    async fn work(self) {
+        while let Some(batch) = self.0.batch() {
+            self.0.request(batch).await;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting.lock();
+        // Between the last look and this somebody may have come who saw every place taken.
+        let begins = waiting.requests == REQUESTS_MAX && !waiting.wants.is_empty() && !std::thread::panicking();
+        if !begins {
+            waiting.requests -= 1;
+            return;
+        }
+        drop(waiting);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(Worker(Arc::clone(&self.0)).work())),
+            Err(_) => self.0.waiting.lock().requests -= 1,
+        }
+    }
+}
+
 /// Counts a want as under way until it is dropped, however it ends.
-struct InFlight<'a>(&'a Mutex<Peers>, NodeId);
+struct InFlight<'a>(&'a Line);
 
 impl<'a> InFlight<'a> {
-    fn new(peers: &'a Mutex<Peers>, peer: NodeId) -> Self {
-        peers.lock().asked(peer, BYTES_GUESS);
-        InFlight(peers, peer)
+    fn new(line: &'a Line) -> Self {
+        line.tools.peers.lock().asked(line.peer, BYTES_GUESS);
+        InFlight(line)
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.lock().ended(self.1, BYTES_GUESS);
+        self.0.tools.peers.lock().ended(self.0.peer, BYTES_GUESS);
+        self.0.given_up.notify_waiters();
     }
 }

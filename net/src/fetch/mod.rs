@@ -2,6 +2,7 @@
 
 mod figures;
 mod line;
+mod turns;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::node_id::NodeId;
 use crate::strikes::Strikes;
 use figures::HedgeBudget;
 use line::{Line, Tools};
+use turns::{Turn, Turns};
 
 /// What is expected of a block whose length nobody knows.
 const BYTES_GUESS: u64 = CDC_BYTES_AVG as u64;
@@ -35,9 +37,9 @@ pub enum Refusal {
     /// Its copy is damaged.
     #[error("its copy is damaged")]
     Damaged,
-    /// It has too much to do.
+    /// It has too much to do, and asks to be asked again after this time.
     #[error("it is busy")]
-    Busy,
+    Busy(Duration),
     /// It sent other bytes, or other things than it was asked for.
     #[error("it sent wrong bytes")]
     Wrong,
@@ -122,61 +124,78 @@ impl Fetcher {
         let members: Vec<NodeId> = self.tools.driver.doorman().members().into_iter().collect();
         let (shunned, askable): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| self.tools.strikes.is_shunned(member));
-        let mut refusals: Vec<_> = shunned.into_iter().map(|peer| (peer, Refusal::Shunned)).collect();
-        let mut next = self.ranked(&askable, start).into_iter();
+        let mut said: HashMap<NodeId, Refusal> = shunned.into_iter().map(|peer| (peer, Refusal::Shunned)).collect();
+        let mut turns = Turns::new(self.ranked(&askable, start));
         let mut asked = FuturesUnordered::new();
-        let mut waiting = Vec::new();
         self.budget.lock().earn();
         let deadline = tokio::time::Instant::from_std(ask.deadline);
-        let mut hedge_at = deadline;
+        let (mut hedge_at, mut last) = (deadline, None);
+        // Once a second request had to be put off for want of budget, the next one is no hedge: the first peer has failed.
+        let mut is_overdue = false;
+        let mut begins = None;
         loop {
-            if asked.is_empty() {
-                match next.next() {
-                    Some(peer) => {
-                        hedge_at = tokio::time::Instant::now() + self.tools.peers.lock().hedge_after(&peer);
-                        waiting.push(peer);
-                        asked.push(self.from(peer, id, ask));
+            if asked.is_empty() && begins.is_none() {
+                match turns.next() {
+                    Turn::Ask(peer) => begins = Some(peer),
+                    Turn::Again(at) if at < ask.deadline => {
+                        tokio::time::sleep_until(at.into()).await;
+                        continue;
                     }
-                    None => break,
+                    Turn::Again(_) | Turn::Nobody => break,
                 }
+            }
+            if let Some(peer) = begins.take() {
+                asked.push(self.from(peer, id, ask));
+                (hedge_at, last, is_overdue) = (self.hedge_at(&peer), Some(peer), false);
             }
             tokio::select! {
-                Some((peer, answer)) = asked.next() => {
-                    waiting.retain(|waits| *waits != peer);
-                    match answer {
-                        Ok(block) => {
-                            let mut stats = self.stats.lock();
-                            stats.blocks += 1;
-                            stats.bytes += block.len() as u64;
-                            return Ok(Some(block));
-                        }
-                        Err(refusal) => {
-                            self.stats.lock().refused += 1;
-                            refusals.push((peer, refusal));
-                        }
+                Some((peer, answer)) = asked.next() => match answer {
+                    Ok(block) => {
+                        let mut stats = self.stats.lock();
+                        stats.blocks += 1;
+                        stats.bytes += block.len() as u64;
+                        return Ok(Some(block));
                     }
-                }
+                    Err(refusal) => {
+                        self.stats.lock().refused += 1;
+                        turns.refused(peer, &refusal, Instant::now());
+                        said.insert(peer, refusal);
+                    }
+                },
                 () = tokio::time::sleep_until(hedge_at), if hedge_at < deadline => {
-                    hedge_at = deadline;
-                    if next.len() > 0 && self.budget.lock().spend()
-                        && let Some(peer) = next.next()
-                    {
+                    if let Some(late) = last.take() {
+                        self.tools.peers.lock().late(late, Instant::now());
+                    }
+                    let left = turns.fresh();
+                    if left == 0 {
+                        hedge_at = deadline;
+                    } else if is_overdue || self.budget.lock().spend() {
                         self.stats.lock().hedges += 1;
-                        waiting.push(peer);
-                        asked.push(self.from(peer, id, ask));
+                        if let Turn::Ask(peer) = turns.next() {
+                            begins = Some(peer);
+                        }
+                    } else {
+                        is_overdue = true;
+                        let share = ask.remaining() / (left as u32 + 1);
+                        hedge_at = tokio::time::Instant::now() + share;
                     }
                 }
-                () = tokio::time::sleep_until(deadline) => {
-                    refusals.extend(waiting.drain(..).map(|peer| (peer, Refusal::Late)));
-                    break;
-                }
+                () = tokio::time::sleep_until(deadline) => break,
             }
         }
-        let all_said_so = refusals.iter().all(|(_, refusal)| *refusal == Refusal::Missing);
-        if all_said_so && next.len() == 0 && !refusals.is_empty() {
+        for peer in askable {
+            said.entry(peer).or_insert(Refusal::Late);
+        }
+        if !said.is_empty() && said.values().all(|refusal| *refusal == Refusal::Missing) {
             return Ok(None);
         }
-        Err(FetchError { id, peers: refusals, took: start.elapsed() })
+        let mut peers: Vec<_> = said.into_iter().collect();
+        peers.sort_by_key(|(peer, _)| *peer);
+        Err(FetchError { id, peers, took: start.elapsed() })
+    }
+
+    fn hedge_at(&self, peer: &NodeId) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.tools.peers.lock().hedge_after(peer)
     }
 
     fn ranked(&self, members: &[NodeId], now: Instant) -> Vec<NodeId> {
@@ -184,6 +203,8 @@ impl Fetcher {
         for (peer, round_trip) in self.tools.driver.pings() {
             peers.pinged(peer, round_trip);
         }
+        peers.keep(members);
+        self.lines.lock().retain(|peer, _| members.contains(peer));
         peers.ranked(members, BYTES_GUESS, now)
     }
 

@@ -19,6 +19,9 @@ use super::handler::Handler;
 use super::{Doorman, OpenError, Want};
 use crate::node_id::NodeId;
 
+/// Peers that are no members, connected at a time: enough to join, too few to take a member's place.
+const STRANGERS_MAX: usize = 16;
+
 pub(crate) struct Lanes {
     doorman: Arc<Doorman>,
     lines: HashMap<NodeId, Vec<Line>>,
@@ -84,6 +87,11 @@ impl NetworkBehaviour for Lanes {
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        let is_member = |peer: &NodeId| self.doorman.is_member(peer);
+        let strangers = self.lines.keys().filter(|peer| !is_member(peer)).count();
+        if strangers >= STRANGERS_MAX && !NodeId::of_peer(&peer).is_some_and(|peer| is_member(&peer)) {
+            return Err(ConnectionDenied::new("too many who are no members"));
+        }
         self.handler(&peer)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Made after reading `libp2p-stream`, whose accept queue holds one stream and drops the rest, which picks any connection of
 //! a peer, relayed ones too, and negotiates one stream at a time. Here a peer's direct connection comes first, streams are
-//! negotiated side by side, and what can't be served is refused where its opener sees it: the stream is reset at once.
+//! negotiated side by side, and what can't be served is refused where its opener sees it: the stream ends at once.
 
 mod behaviour;
 mod handler;

@@ -159,6 +159,31 @@ async fn no_peer_makes_a_read_wrong_or_keeps_it_from_an_honest_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_stall_cost_little_and_never_a_read() {
+    let (reader, honest) = (Node::start(1).await, Node::start(2).await);
+    let (first, first_at) = hostile(100, Does::Stalls, reader.id()).await;
+    let (second, second_at) = hostile(101, Does::Trickles, reader.id()).await;
+    let members = [reader.id(), honest.id(), first.me(), second.me()].map(|node| node.device());
+    reader.net.set_members(members).await;
+    honest.net.set_members(members).await;
+    for (node, address) in [(honest.id(), honest.address), (first.me(), first_at), (second.me(), second_at)] {
+        reader.net.know(node, vec![address]).await;
+    }
+    connected(&reader.net, 3).await;
+    let router = reader.router();
+    let start = Instant::now();
+    for n in 0..60 {
+        let wanted = block(n, 5000);
+        honest.store.put(&wanted).expect("put");
+        let found = get(&router, wanted.id(), Duration::from_secs(10)).await;
+        assert_eq!(found.expect("an honest one has it"), Some(wanted), "read {n}");
+    }
+    // A tenth of what it would take if every read waited for both.
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(reader.net.strikes_of(&first.me()).is_empty(), "being slow is no lie");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lies_three_times_is_asked_no_more() {
     let reader = Node::start(1).await;
     let (liar, address) = hostile(100, Does::WrongBytes, reader.id()).await;
@@ -196,7 +221,8 @@ async fn a_member_that_asks_nonsense_gets_strikes_and_then_no_answers() {
         let mut stream = asker.open(server.id(), BlocksMessage::PROTOCOL).await.expect("open");
         stream.write_all(bytes).await.expect("write");
         stream.close().await.ok();
-        let answer = Lane::<BlocksMessage>::new(stream).receive(Duration::from_secs(5)).await;
+        let answer =
+            Lane::<BlocksMessage>::new(stream).receive(Duration::from_secs(5), BlocksMessage::BODY_BYTES_MAX).await;
         assert!(!matches!(answer, Ok(Some(_))), "{answer:?}");
     }
     assert_eq!(server.net.strikes_of(&asker.me()).len(), 3);
@@ -208,7 +234,7 @@ async fn a_member_that_asks_nonsense_gets_strikes_and_then_no_answers() {
         let asked = async {
             lane.send(&get).await?;
             lane.finish().await?;
-            lane.receive(Duration::from_secs(5)).await
+            lane.receive(Duration::from_secs(5), BlocksMessage::BODY_BYTES_MAX).await
         };
         assert!(!matches!(asked.await, Ok(Some(_))), "who is shunned is not served");
     }

@@ -13,6 +13,9 @@ const HAS: u8 = 2;
 const HOLDS: u8 = 3;
 const ANSWER: u8 = 4;
 
+/// The longest request: all wants there may be.
+pub const REQUEST_BYTES_MAX: usize = 1 + Urgency::BYTES + 4 + 2 + 32 * WANTS_MAX;
+
 /// One message.
 #[derive(Debug, Clone)]
 pub enum BlocksMessage {

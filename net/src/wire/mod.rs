@@ -71,10 +71,10 @@ impl Body {
     }
 }
 
-/// The length in front of a body, refused where no message of the protocol is as long.
-pub fn body_bytes<M: Message>(length: [u8; LENGTH_BYTES]) -> Result<usize, DecodeError> {
+/// The length in front of a body, refused where no message that may come now is as long.
+pub fn body_bytes(length: [u8; LENGTH_BYTES], bytes_max: usize) -> Result<usize, DecodeError> {
     let mut input = Reader::new(&length);
-    let max = u32::try_from(M::BODY_BYTES_MAX).unwrap_or(u32::MAX);
+    let max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
     Ok(input.u32_max("length of a message", max)? as usize)
 }
 
@@ -88,6 +88,8 @@ pub struct Urgency {
 }
 
 impl Urgency {
+    const BYTES: usize = 1 + 4;
+
     fn encode(self, out: &mut Writer) {
         let priority = match self.priority {
             Priority::Now => 0,
