@@ -89,7 +89,10 @@ async fn answer(mut stream: Stream, does: Does) {
             }
             Does::HugeLength => stream.write_all(&u32::MAX.to_le_bytes()).await,
             Does::Overlong => stream.write_all(&(BlocksMessage::BODY_BYTES_MAX as u32 + 1).to_le_bytes()).await,
-            Does::Stalls => Ok(tokio::time::sleep(PATIENCE * 3).await),
+            Does::Stalls => {
+                tokio::time::sleep(PATIENCE * 3).await;
+                Ok(())
+            }
             Does::Trickles => {
                 for byte in 5004u32.to_le_bytes().into_iter().chain([4; 5004]) {
                     stream.write_all(&[byte]).await?;
