@@ -167,8 +167,12 @@ impl Epoch {
                 return Err(EpochError::Joined { node: member.node, wanted, found: member.joined });
             }
         }
-        match before.revoked.iter().find(|node| !self.is_revoked(node)) {
-            Some(node) => Err(EpochError::Forgotten { node: *node }),
+        if let Some(node) = before.revoked.iter().find(|node| !self.is_revoked(node)) {
+            return Err(EpochError::Forgotten { node: *node });
+        }
+        // Else one epoch could fill the list, which never shrinks, with keys that nobody has.
+        match self.revoked.iter().find(|node| !before.is_revoked(node) && before.member(node).is_none()) {
+            Some(node) => Err(EpochError::NotMember { node: *node }),
             None => Ok(()),
         }
     }

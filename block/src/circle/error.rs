@@ -69,6 +69,12 @@ pub enum EpochError {
         /// When it is said to have joined.
         found: u64,
     },
+    /// A node is revoked that is no member of the epoch before.
+    #[error("node {node} is revoked and was no member")]
+    NotMember {
+        /// The node.
+        node: DeviceId,
+    },
     /// A node that was revoked no longer is.
     #[error("node {node} was revoked, and the epoch has forgotten it")]
     Forgotten {

@@ -136,6 +136,18 @@ fn a_revoked_node_never_comes_back_and_one_that_left_does() {
 }
 
 #[test]
+fn only_members_can_be_revoked_so_nobody_fills_the_list() {
+    let mut chain = chain();
+    let members = chain.newest().members.clone();
+    let refused = next(chain.newest(), members.clone(), &[9], 1).unwrap_err();
+    assert_eq!(refused, EpochError::NotMember { node: key(9).id() });
+    // Nor one who comes and goes in the same step, or who left before.
+    let left = without(chain.newest(), 3);
+    extend(&mut chain, left.clone(), &[], 1);
+    assert_eq!(next(chain.newest(), left, &[3], 1).unwrap_err(), EpochError::NotMember { node: key(3).id() });
+}
+
+#[test]
 fn nobody_can_claim_to_have_joined_earlier() {
     let chain = chain();
     let before = chain.newest();

@@ -195,6 +195,7 @@ fn later<'a>(first: &'a Epoch, second: &'a Epoch, third: &'a Epoch) -> Vec<Later
         ("revoked twice", second, signed(second, &members[..1], &nodes, &owner), "Format/Invalid"),
         ("a revoked node that is back", third, signed(third, &back, &third.revoked, &owner), "Format/Invalid"),
         ("a revocation that is forgotten", third, signed(third, &third.members, &[], &owner), "Forgotten"),
+        ("a stranger is revoked", second, signed(second, members, &[stranger.id()], &owner), "NotMember"),
         ("no members at all", second, signed(second, &[], &[], &owner), "Format/Invalid"),
     ]
 }

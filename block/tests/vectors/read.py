@@ -417,6 +417,7 @@ def follow_epoch(epoch, before):
     joined = {member[0]: member[6] for member in before["members"]}
     need(all(member[6] == joined.get(member[0], epoch["number"]) for member in epoch["members"]), "joined")
     need(set(before["revoked"]) <= set(epoch["revoked"]), "a revocation is forgotten")
+    need(set(epoch["revoked"]) - set(before["revoked"]) <= set(joined), "a stranger is revoked")
 
 
 # --- Trees -----------------------------------------------------------------------------------------------------------
