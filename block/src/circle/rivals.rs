@@ -1,6 +1,6 @@
 //! Which of two branches of a chain counts. Everybody who sees both comes to the same answer.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::epoch::Epoch;
@@ -13,15 +13,17 @@ pub enum Verdict {
     Switched,
     /// It lost.
     Stayed,
-    /// Each branch takes the right to sign from somebody who signed the other: a person has to decide.
+    /// Each branch takes the right to sign from somebody whom the other one leaves it: a person has to decide.
     Split,
 }
 
 /// What decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// A signer of the losing branch is no owner any more in the winning one, or in both each.
+    /// A signer of the losing branch lost that right in the winning one; or each branch has such a signer.
     Condemned,
+    /// An owner lost the right to sign in the winning branch and not in the losing one; or each branch has such an owner.
+    Deposed,
     /// One branch is longer.
     Longer,
     /// They are equally long, and one begins with the lower hash.
@@ -54,12 +56,17 @@ impl Fork {
 }
 
 /// Judges two branches, neither of them empty, that follow `base`.
+///
+/// What one branch has over another it never loses by growing, and the other never gains it: losses only add up, and a
+/// signature is held against the losses of that moment. So it doesn't matter in which pieces a branch is shown, and of
+/// three branches none goes round in a circle with the others. See `docs/FORMAT.md`.
 pub(super) fn judge(base: &Epoch, ours: &[Arc<Epoch>], theirs: &[Arc<Epoch>]) -> (Verdict, Reason) {
-    match (condemns(base, ours, theirs), condemns(base, theirs, ours)) {
-        (true, true) => return (Verdict::Split, Reason::Condemned),
-        (true, false) => return (Verdict::Stayed, Reason::Condemned),
-        (false, true) => return (Verdict::Switched, Reason::Condemned),
-        (false, false) => {}
+    match (over(base, ours, theirs), over(base, theirs, ours)) {
+        (Some(Reason::Condemned), Some(Reason::Condemned)) => return (Verdict::Split, Reason::Condemned),
+        (Some(_), Some(_)) => return (Verdict::Split, Reason::Deposed),
+        (Some(reason), None) => return (Verdict::Stayed, reason),
+        (None, Some(reason)) => return (Verdict::Switched, reason),
+        (None, None) => {}
     }
     let won = |theirs_wins| if theirs_wins { Verdict::Switched } else { Verdict::Stayed };
     if ours.len() != theirs.len() {
@@ -69,13 +76,44 @@ pub(super) fn judge(base: &Epoch, ours: &[Arc<Epoch>], theirs: &[Arc<Epoch>]) ->
     (won(first(theirs) < first(ours)), Reason::LowerHash)
 }
 
-/// Whether somebody loses the right to sign in `branch` and signed an epoch of `other`.
-fn condemns(base: &Epoch, branch: &[Arc<Epoch>], other: &[Arc<Epoch>]) -> bool {
-    let mut lost: HashSet<DeviceId> = HashSet::new();
-    let mut before = base;
-    for epoch in branch {
-        lost.extend(before.owners().map(|owner| owner.node).filter(|owner| !epoch.is_owner(owner)));
-        before = epoch;
+/// What `branch` has over `other`, whatever their lengths.
+fn over(base: &Epoch, branch: &[Arc<Epoch>], other: &[Arc<Epoch>]) -> Option<Reason> {
+    let mut ours = Losses::default();
+    for (before, epoch) in pairs(base, branch) {
+        ours.count(before, epoch);
     }
-    other.iter().any(|epoch| lost.contains(&epoch.signer))
+    let mut theirs = Losses::default();
+    let mut condemned = false;
+    for (before, epoch) in pairs(base, other) {
+        condemned |= ours.of(&epoch.signer) > theirs.of(&epoch.signer);
+        theirs.count(before, epoch);
+    }
+    let deposed = || ours.0.iter().any(|(owner, times)| *times > theirs.of(owner)).then_some(Reason::Deposed);
+    if condemned { Some(Reason::Condemned) } else { deposed() }
+}
+
+/// Each epoch of a branch with the one before.
+fn pairs<'a>(base: &'a Epoch, branch: &'a [Arc<Epoch>]) -> impl Iterator<Item = (&'a Epoch, &'a Epoch)> {
+    let before = std::iter::once(base).chain(branch.iter().map(|epoch| &**epoch));
+    before.zip(branch.iter().map(|epoch| &**epoch))
+}
+
+/// How often each owner stopped being one.
+#[derive(Default)]
+struct Losses(HashMap<DeviceId, u32>);
+
+impl Losses {
+    /// More than one can be made an owner again.
+    const REVOKED: u32 = u32::MAX;
+
+    fn count(&mut self, before: &Epoch, epoch: &Epoch) {
+        for owner in before.owners().filter(|owner| !epoch.is_owner(&owner.node)) {
+            let times = self.0.entry(owner.node).or_default();
+            *times = if epoch.is_revoked(&owner.node) { Self::REVOKED } else { *times + 1 };
+        }
+    }
+
+    fn of(&self, node: &DeviceId) -> u32 {
+        self.0.get(node).copied().unwrap_or(0)
+    }
 }

@@ -1,6 +1,9 @@
 //! What an epoch promises, and which of two branches counts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::device::DeviceKey;
@@ -238,6 +241,64 @@ fn a_revoked_owner_forks_nothing_below_its_revocation() {
 }
 
 #[test]
+fn a_revoked_owner_takes_no_node_back_by_way_of_an_honest_rival() {
+    // 1 revokes 3, whose key is stolen; 2 has not heard of it, and signs two epochs at the same time.
+    let (mut a, mut b) = (chain(), chain());
+    revoke(&mut a, 3, 1);
+    add(&mut b, 4, 2);
+    add(&mut b, 5, 2);
+    let heard = a.newest().clone();
+    let honest = b.clone();
+    revoke(&mut b, 1, 3);
+    let branch = run(&b, 3);
+
+    let mut bit_by_bit = a.clone();
+    for upto in 1..=3 {
+        assert!(matches!(bit_by_bit.offer(&branch[..upto]), Ok(Offer::Fork(_))), "{upto}");
+        assert_eq!(bit_by_bit.newest(), &heard, "{upto}");
+    }
+    // Not even on top of what it was shown before.
+    assert_eq!(bit_by_bit.offer(&branch[2..]), Ok(Offer::Behind { from: 4 }));
+    assert_eq!(bit_by_bit.offer(&branch[1..]), Ok(Offer::Behind { from: 2 }));
+    let Ok(Offer::Fork(fork)) = a.offer(&branch) else { panic!("no fork") };
+    assert_eq!((fork.verdict, fork.reason), (Verdict::Split, Reason::Condemned));
+    assert_eq!(a.newest(), &heard);
+
+    // Who is on the honest branch alone comes over, and 2 makes its changes again.
+    let mut b = honest;
+    let (at_a, at_b) = meet(&mut a, &mut b, 1);
+    assert_eq!((at_a.verdict, at_b.verdict), (Verdict::Stayed, Verdict::Switched));
+    assert_eq!((at_a.reason, at_b.reason), (Reason::Deposed, Reason::Deposed));
+    assert_eq!(at_b.lost().len(), 2);
+    add(&mut b, 4, 2);
+    assert_eq!(a.offer(&run(&b, 1)), Ok(Offer::Accepted(1)));
+}
+
+#[test]
+fn an_owner_that_is_made_one_again_stays_lost_to_the_branch_that_revokes_it() {
+    // On the longer branch 3 is demoted and made an owner again: that outweighs a demotion, and no revocation.
+    let change = |chain: &mut Chain, role, signer| {
+        let mut members = without(chain.newest(), 3);
+        members.push(member(3, role));
+        extend(chain, members, &[], signer);
+    };
+    let (mut a, mut b) = (chain(), chain());
+    revoke(&mut a, 3, 1);
+    let mut demoted = chain();
+    change(&mut demoted, Role::Member, 1);
+    change(&mut b, Role::Member, 2);
+    add(&mut b, 4, 2);
+    let half = b.clone();
+    change(&mut b, Role::Owner, 2);
+    for other in [half, b.clone()] {
+        let (at_a, _) = meet(&mut a.clone(), &mut other.clone(), 1);
+        assert_eq!((at_a.verdict, at_a.reason), (Verdict::Stayed, Reason::Deposed));
+    }
+    let (at_demoted, _) = meet(&mut demoted, &mut b, 1);
+    assert_eq!((at_demoted.verdict, at_demoted.reason), (Verdict::Switched, Reason::Longer));
+}
+
+#[test]
 fn owners_who_revoke_each_other_are_a_split_that_a_person_decides() {
     let (mut a, mut b) = (chain(), chain());
     revoke(&mut a, 3, 1);
@@ -347,4 +408,122 @@ fn the_largest_circle_fits() {
     assert!(bytes.len() > 1_800_000);
     members.push(member(2, Role::Member));
     assert!(matches!(Epoch::found(&founder, members), Err(EpochError::Format(_))));
+}
+
+/// A node of a random history, and whose revocation it has accepted.
+#[derive(Clone)]
+struct Witness {
+    chain: Chain,
+    accepted: BTreeSet<DeviceId>,
+}
+
+impl Witness {
+    fn new(chain: Chain) -> Self {
+        Witness { chain, accepted: BTreeSet::new() }
+    }
+
+    /// Notes the owners that were revoked, and that none of them is one.
+    fn look(&mut self) {
+        let kept: Vec<_> = self.chain.run(1).cloned().collect();
+        for pair in kept.windows(2) {
+            let revoked = pair[0].owners().map(|owner| owner.node).filter(|owner| pair[1].is_revoked(owner));
+            self.accepted.extend(revoked);
+        }
+        let newest = self.chain.newest();
+        assert!(!self.accepted.iter().any(|node| newest.is_owner(node)), "an owner is back");
+    }
+
+    /// Is shown a branch up to one of its epochs, as a peer does it: from below if the last part doesn't attach.
+    fn hear(&mut self, branch: &[UntrustedEpoch], from: usize) -> Offer {
+        let mut offer = self.chain.offer(&branch[from..]).unwrap();
+        if matches!(offer, Offer::Behind { .. }) {
+            offer = self.chain.offer(branch).unwrap();
+        }
+        self.look();
+        offer
+    }
+
+    /// Signs something, if `signer` is lucky enough to be an owner and the change is one.
+    fn sign(&mut self, change: u8, who: u8, signer: u8, fresh: u8) -> bool {
+        let newest = self.chain.newest();
+        let mut members = newest.members.clone();
+        let mut revoked = newest.revoked.clone();
+        let pick = usize::from(who) % members.len();
+        match change {
+            0..=2 => members.push(member(fresh, Role::Member)),
+            3..=4 => revoked.push(members.remove(pick).node),
+            5 => members[pick].role = Role::Member,
+            6 => members[pick].role = Role::Owner,
+            _ => drop(members.remove(pick)),
+        }
+        let bytes = newest.next(members, revoked, &key(signer));
+        let Ok(bytes) = bytes else { return false };
+        assert_eq!(self.hear(&[UntrustedEpoch::new(bytes).unwrap()], 0), Offer::Accepted(1));
+        true
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whoever_heard_everything_agrees_or_says_split_in_whatever_pieces_it_came(
+        // Who does it, what (from 8 on: show somebody the own chain), to whom, by whose key.
+        steps in prop::collection::vec((0usize..4, 0u8..11, any::<u8>(), 1u8..4), 1..22),
+        // For each of those who only listen: in which order, and where what it is shown ends and begins.
+        orders in prop::collection::vec(prop::collection::vec((any::<u16>(), any::<u8>(), any::<u8>()), 22), 3),
+    ) {
+        let base = chain();
+        let from = base.newest().number + 1;
+        let mut nodes: Vec<Witness> = (0..4).map(|_| Witness::new(base.clone())).collect();
+        let mut branches = Vec::new();
+        for (at, (author, change, who, signer)) in steps.into_iter().enumerate() {
+            if change >= 8 {
+                let shown = run(&nodes[author].chain, 1);
+                nodes[usize::from(who) % 4].hear(&shown, 0);
+            } else if nodes[author].sign(change, who, signer, 10 + at as u8) {
+                branches.push(run(&nodes[author].chain, from));
+            }
+        }
+        for order in orders {
+            let mut listener = Witness::new(base.clone());
+            let mut queue: Vec<_> = branches.iter().zip(order).collect();
+            queue.sort_by_key(|(_, (place, ..))| *place);
+            for (branch, (_, end, begin)) in queue {
+                let end = 1 + usize::from(end) % branch.len();
+                listener.hear(&branch[..end], usize::from(begin) % end);
+                listener.hear(branch, usize::from(begin) % branch.len());
+            }
+            // Nothing that it heard is over what it came to.
+            for branch in &branches {
+                let before = listener.chain.newest().clone();
+                listener.hear(branch, 0);
+                prop_assert_eq!(&before, listener.chain.newest());
+            }
+            nodes.push(listener);
+        }
+
+        let mut rounds = 0;
+        loop {
+            let before: Vec<_> = nodes.iter().map(|node| *node.chain.newest().hash()).collect();
+            for a in 0..nodes.len() {
+                let shown = run(&nodes[a].chain, 1);
+                nodes.iter_mut().for_each(|node| drop(node.hear(&shown, 0)));
+            }
+            if nodes.iter().map(|node| *node.chain.newest().hash()).eq(before) {
+                break;
+            }
+            rounds += 1;
+            prop_assert!(rounds < 8, "they go round in circles");
+        }
+        for a in &nodes {
+            let shown = run(&a.chain, 1);
+            for b in &nodes {
+                if a.chain.newest() != b.chain.newest() {
+                    let Offer::Fork(fork) = b.clone().hear(&shown, 0) else { panic!("no fork") };
+                    prop_assert_eq!(fork.verdict, Verdict::Split);
+                }
+            }
+        }
+    }
 }
