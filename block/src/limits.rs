@@ -124,7 +124,8 @@ pub const CAPACITY_MAX: u64 = 1 << 50;
 pub const EPOCH_BYTES_MAX: usize = 3 << 20;
 
 /// Epochs that a node keeps in memory, which is also the deepest branch it follows: more than owners sign in a day apart
-/// from each other; at most 200 MiB for the largest circle, under half a MiB for one of thirty.
+/// from each other; at most 200 MiB for the largest circle, under half a MiB for one of thirty. Who was away for more needs an
+/// invitation again.
 pub const EPOCHS_KEPT: usize = 32;
 
 const _: () = {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::epoch::{Epoch, UntrustedEpoch};
 use super::error::EpochError;
-use super::rivals::{Fork, Verdict, judge};
+use super::rivals::{Fork, Reason, Verdict, judge};
 use crate::codec::check_bound;
 use crate::limits::EPOCHS_KEPT;
 
@@ -27,17 +27,54 @@ pub enum Offer {
     Fork(Fork),
 }
 
+/// An epoch that a person chose. It has to be kept with the epochs, or the next offer undoes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// Its number.
+    pub number: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// The hash of the epoch that followed it here and was not wanted.
+    pub unwanted: Option<[u8; 32]>,
+}
+
 /// The newest epochs of a circle, each the one before the next.
 #[derive(Debug, Clone)]
 pub struct Chain {
     /// Never empty, at most [`EPOCHS_KEPT`], oldest first.
     kept: VecDeque<Arc<Epoch>>,
+    choice: Option<Choice>,
 }
 
 impl Chain {
     /// Begins with an epoch that was verified as a first one or by a trusted hash.
     pub fn new(start: Epoch) -> Self {
-        Chain { kept: VecDeque::from([Arc::new(start)]) }
+        Chain { kept: VecDeque::from([Arc::new(start)]), choice: None }
+    }
+
+    /// Begins with a run of epochs whose last one has a trusted hash, which vouches for those before it. With some of them
+    /// a node that was invited can follow a rival of the epoch that it was invited with.
+    pub fn from_run(run: &[UntrustedEpoch], trusted: &[u8; 32]) -> Result<Self, EpochError> {
+        check_run(run)?;
+        match (run.first(), run.last()) {
+            (Some(first), Some(last)) if last.hash == *trusted => {
+                let mut chain = Chain::new(first.verify_hash(&first.hash)?);
+                let rest = verify_run(&chain.kept[0], &run[1..])?;
+                chain.kept.extend(rest);
+                Ok(chain)
+            }
+            (_, last) => Err(EpochError::OtherHash { number: last.map_or(0, |last| last.number) }),
+        }
+    }
+
+    /// What a person chose last.
+    pub const fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref()
+    }
+
+    /// Holds on to what a person chose before this chain was read back.
+    pub const fn keep_choice(&mut self, choice: Choice) {
+        self.choice = Some(choice);
     }
 
     /// The epoch that counts.
@@ -75,6 +112,10 @@ impl Chain {
         }
         let theirs = verify_run(&base, new)?;
         let ours: Vec<_> = self.run(base.number + 1).cloned().collect();
+        if self.chosen_against(&base, &theirs) {
+            let (verdict, reason) = (Verdict::Stayed, Reason::Chosen);
+            return Ok(Offer::Fork(Fork { verdict, reason, ours, theirs }));
+        }
         if ours.is_empty() {
             let count = theirs.len();
             self.replace_after(base.number, theirs);
@@ -87,55 +128,62 @@ impl Chain {
         Ok(Offer::Fork(Fork { verdict, reason, ours, theirs }))
     }
 
-    /// Goes over to a run whatever [`Chain::offer`] says of it: a person chose its last epoch, by its hash. What it replaces
-    /// is given back, oldest first. A run that follows none of the kept epochs replaces them all.
+    /// Goes over to a run whatever [`Chain::offer`] says of it: a person chose its last epoch, by its hash. It may be an
+    /// older one of this chain. What it replaces is given back, oldest first. A run that follows none of the kept epochs
+    /// replaces them all. From then on no branch without the chosen epoch is followed.
     pub fn adopt(&mut self, run: &[UntrustedEpoch], chosen: &[u8; 32]) -> Result<Vec<Arc<Epoch>>, EpochError> {
         let new = self.skip_known(run)?;
-        let (Some(first), Some(last)) = (new.first(), new.last()) else {
-            return Ok(Vec::new());
+        let Some(last) = run.last().filter(|last| last.hash == *chosen) else {
+            return Err(EpochError::OtherHash { number: run.last().map_or(0, |last| last.number) });
         };
-        if last.hash != *chosen {
-            return Err(EpochError::OtherHash { number: last.number });
-        }
+        let mut choice = Choice { number: last.number, hash: *chosen, unwanted: None };
+        let Some(first) = new.first() else {
+            let replaced = self.replace_after(last.number, Vec::new());
+            choice.unwanted = replaced.first().map(|epoch| *epoch.hash());
+            self.choice = Some(choice);
+            return Ok(replaced);
+        };
         let base = first.number.checked_sub(1).and_then(|number| self.get(number)).cloned();
-        match base.filter(|base| *base.hash() == first.previous) {
+        let replaced = match base.filter(|base| *base.hash() == first.previous) {
             Some(base) => {
                 let theirs = verify_run(&base, new)?;
-                Ok(self.replace_after(base.number, theirs))
+                self.replace_after(base.number, theirs)
             }
             None => {
-                // The chosen hash vouches for the last one, and its past for those before it.
-                let start = Arc::new(first.verify_hash(&first.hash)?);
-                let rest = verify_run(&start, &new[1..])?;
-                let mut replaced = std::mem::replace(&mut self.kept, VecDeque::from([start]));
-                self.replace_after(first.number, rest);
-                Ok(replaced.drain(..).collect())
+                let other = Chain::from_run(run, chosen)?;
+                std::mem::replace(&mut self.kept, other.kept).into()
             }
-        }
+        };
+        self.choice = Some(choice);
+        Ok(replaced)
+    }
+
+    /// Whether a person chose an epoch that a branch behind `base` is without, or what it begins with not.
+    fn chosen_against(&self, base: &Epoch, branch: &[Arc<Epoch>]) -> bool {
+        self.choice.is_some_and(|choice| {
+            let begins = branch.first().map(|epoch| *epoch.hash());
+            let at = branch.iter().find(|epoch| epoch.number == choice.number);
+            let is_without = base.number < choice.number && at.is_none_or(|epoch| *epoch.hash() != choice.hash);
+            let is_known = self.get(choice.number).is_some();
+            is_known && (is_without || (*base.hash() == choice.hash && begins == choice.unwanted))
+        })
     }
 
     fn oldest(&self) -> u64 {
         self.kept[0].number
     }
 
-    /// Checks that the run is one, of this circle, and leaves out what it begins with that is known.
+    /// Checks that the run is one, of this circle, and leaves out everything up to the last epoch that is known.
     fn skip_known<'a>(&self, run: &'a [UntrustedEpoch]) -> Result<&'a [UntrustedEpoch], EpochError> {
-        check_bound("run of epochs", run.len() as u64, EPOCHS_KEPT as u64)?;
+        check_run(run)?;
         let wanted = self.newest().circle;
         if let Some(other) = run.iter().find(|epoch| epoch.circle != wanted) {
             return Err(EpochError::OtherCircle { wanted, found: other.circle });
         }
-        for pair in run.windows(2) {
-            if pair[1].number != pair[0].number + 1 {
-                return Err(EpochError::NotNext { wanted: pair[0].number + 1, found: pair[1].number });
-            }
-            if pair[1].previous != pair[0].hash {
-                return Err(EpochError::OtherPast { number: pair[1].number });
-            }
-        }
         let is_known =
             |epoch: &&UntrustedEpoch| self.get(epoch.number).is_some_and(|known| *known.hash() == epoch.hash);
-        let known = run.iter().take_while(is_known).count();
+        // The run may begin below what is kept: what is before a known epoch is known too.
+        let known = run.iter().rposition(|epoch| is_known(&epoch)).map_or(0, |at| at + 1);
         Ok(&run[known..])
     }
 
@@ -149,6 +197,19 @@ impl Chain {
         }
         replaced
     }
+}
+
+fn check_run(run: &[UntrustedEpoch]) -> Result<(), EpochError> {
+    check_bound("run of epochs", run.len() as u64, EPOCHS_KEPT as u64)?;
+    for pair in run.windows(2) {
+        if pair[1].number != pair[0].number + 1 {
+            return Err(EpochError::NotNext { wanted: pair[0].number + 1, found: pair[1].number });
+        }
+        if pair[1].previous != pair[0].hash {
+            return Err(EpochError::OtherPast { number: pair[1].number });
+        }
+    }
+    Ok(())
 }
 
 fn verify_run(base: &Arc<Epoch>, run: &[UntrustedEpoch]) -> Result<Vec<Arc<Epoch>>, EpochError> {

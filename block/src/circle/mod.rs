@@ -13,7 +13,7 @@ mod rivals;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, Offer};
+pub use chain::{Chain, Choice, Offer};
 pub use epoch::{Epoch, UntrustedEpoch};
 pub use error::EpochError;
 pub use member::{Class, Member, Role};

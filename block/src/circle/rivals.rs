@@ -24,6 +24,8 @@ pub enum Reason {
     Condemned,
     /// An owner lost the right to sign in the winning branch and not in the losing one; or each branch has such an owner.
     Deposed,
+    /// A person chose an epoch that the losing branch is without.
+    Chosen,
     /// One branch is longer.
     Longer,
     /// They are equally long, and one begins with the lower hash.

@@ -410,6 +410,61 @@ fn the_largest_circle_fits() {
     assert!(matches!(Epoch::found(&founder, members), Err(EpochError::Format(_))));
 }
 
+#[test]
+fn what_a_person_chose_is_undone_by_no_offer() {
+    let mut a = chain();
+    add(&mut a, 4, 1);
+    let good = a.clone();
+    revoke(&mut a, 1, 3);
+    let bad = a.clone();
+    assert_eq!(a.adopt(&run(&a, 1), &good.newest().previous).unwrap_err(), EpochError::OtherHash { number: 4 });
+    assert!(a.adopt(&[], good.newest().hash()).is_err());
+    assert_eq!(a.adopt(&run(&good, 1), good.newest().hash()).unwrap().len(), 1);
+    assert_eq!(a.newest(), good.newest());
+
+    // What was not wanted is not taken again, before and after something else was signed, nor after a restart.
+    let mut restarted = Chain::from_run(&run(&a, 1), a.newest().hash()).unwrap();
+    restarted.keep_choice(*a.choice().unwrap());
+    for chain in [&mut a, &mut restarted] {
+        for _ in 0..2 {
+            let Ok(Offer::Fork(fork)) = chain.offer(&run(&bad, 1)) else { panic!("no fork") };
+            assert_eq!((fork.verdict, fork.reason), (Verdict::Stayed, Reason::Chosen));
+            revoke(chain, if chain.newest().is_revoked(&key(3).id()) { 2 } else { 3 }, 1);
+        }
+    }
+    // Nor is a longer branch from below the choice.
+    let mut long = chain();
+    (20..28).for_each(|n| add(&mut long, n, 2));
+    let Ok(Offer::Fork(fork)) = a.offer(&run(&long, 1)) else { panic!("no fork") };
+    assert_eq!((fork.verdict, fork.reason), (Verdict::Stayed, Reason::Chosen));
+}
+
+#[test]
+fn a_run_from_below_what_is_kept_goes_on_from_the_newest() {
+    let mut ahead = chain();
+    (4..8).for_each(|n| add(&mut ahead, n, 1));
+    let mut late = Chain::from_run(&run(&ahead, 4), ahead.newest().hash()).unwrap();
+    add(&mut ahead, 9, 1);
+    assert_eq!(late.offer(&run(&ahead, 2)), Ok(Offer::Accepted(1)));
+    assert_eq!(late.offer(&run(&ahead, 1)), Ok(Offer::Known));
+}
+
+#[test]
+fn an_invited_node_that_got_some_epochs_follows_a_rival_of_the_newest() {
+    let (mut a, mut b) = (chain(), chain());
+    add(&mut a, 4, 1);
+    add(&mut b, 5, 2);
+    add(&mut b, 6, 2);
+    let welcome = run(&a, 1);
+    let mut alone = Chain::from_run(&welcome[2..], a.newest().hash()).unwrap();
+    assert_eq!(alone.offer(&run(&b, 2)), Ok(Offer::Below));
+    let mut invited = Chain::from_run(&welcome, a.newest().hash()).unwrap();
+    let Ok(Offer::Fork(fork)) = invited.offer(&run(&b, 2)) else { panic!("no fork") };
+    assert_eq!((fork.verdict, invited.newest()), (Verdict::Switched, b.newest()));
+    assert!(Chain::from_run(&welcome, &welcome[1].hash).is_err());
+    assert!(Chain::from_run(&[], a.newest().hash()).is_err());
+}
+
 /// A node of a random history, and whose revocation it has accepted.
 #[derive(Clone)]
 struct Witness {
