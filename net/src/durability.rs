@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::code::Code;
+use crate::code::{Code, Numbers};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600 + 6 * 3600);
 
@@ -47,8 +47,8 @@ pub fn years_to_loss(code: Code, rates: Rates) -> f64 {
     let repairs_a_year = YEAR.as_secs_f64() / rates.repair.as_secs_f64().max(1.0);
     let mut total = 0.0;
     let mut step = 0.0;
-    for lost in 0..=code.m() {
-        let one_more = (code.shards() - lost) as f64 / lifetime;
+    for lost in 0..=code.parity() {
+        let one_more = (code.total() - lost) as f64 / lifetime;
         let repaired = if lost == 0 { 0.0 } else { repairs_a_year };
         step = 1.0 / one_more + step * repaired / one_more;
         total += step;
@@ -94,19 +94,19 @@ pub enum Promise {
 impl Promise {
     /// What these acknowledgements are worth. Of one shard only one counts, since copies of it may be dropped.
     pub fn of(code: Code, acks: &[Ack]) -> Promise {
-        let mut zone_of: Vec<Option<usize>> = vec![None; code.shards()];
+        let mut zone_of: Vec<Option<usize>> = vec![None; code.total()];
         for ack in acks {
             if let Some(zone) = zone_of.get_mut(ack.shard) {
                 zone.get_or_insert(ack.zone);
             }
         }
         let held: Vec<usize> = zone_of.iter().flatten().copied().collect();
-        if held.len() < code.k() {
+        if held.len() < code.data() {
             return Promise::Here;
         }
-        let zones = zones_to_spare(&held, code.k());
-        if code.k() > 1 && held.len() == code.shards() {
-            return Promise::Coded { holders: code.m(), zones };
+        let zones = zones_to_spare(&held, code.data());
+        if code.data() > 1 && held.len() == code.total() {
+            return Promise::Coded { holders: code.parity(), zones };
         }
         Promise::Domains(zones + 1)
     }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     fn code(k: u8, m: u8) -> Code {
-        Code::new(k, m).unwrap()
+        crate::code::of(k, m).unwrap()
     }
 
     fn days(n: u64) -> Duration {
@@ -188,7 +188,7 @@ mod tests {
         let (lambda, mu) = (0.25, 365.25 / 2.0);
         close(years_to_loss(code(1, 1), rates), (3.0 * lambda + mu) / (2.0 * lambda * lambda), 1e-9);
         // No redundancy: the first node that goes.
-        close(years_to_loss(code(4, 0), rates), 1.0, 1e-9);
+        close(years_to_loss(code(1, 0), rates), 4.0, 1e-9);
         // Without repair: the sum of the lives of the first m + 1.
         let never = Rates { repair: YEAR * 1_000_000, ..rates };
         close(years_to_loss(code(2, 1), never), 4.0 / 3.0 + 4.0 / 2.0, 1e-5);

@@ -42,7 +42,8 @@ mod strikes;
 mod tests;
 pub mod wire;
 
-pub use code::{Code, SHARDS_MAX};
+pub use cairn_block::Code;
+pub use code::SHARDS_MAX;
 pub use driver::{NetError, NetOptions, PeerState, Transports};
 pub use fetch::{FetchError, FetchStats, Refusal};
 pub use lane::LaneError;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use cairn_block::{DeviceId, Epoch, PlacementKey};
 
-use crate::code::Code;
+use crate::code::{Code, Numbers};
 
 mod explain;
 
@@ -81,7 +81,7 @@ impl Anchors {
             sizes[anchor.zone] += 1;
         }
         let places = |cap: usize| sizes.iter().map(|size| (*size).min(cap)).sum::<usize>();
-        (code.m().max(1)..self.list.len()).find(|cap| places(*cap) >= code.shards()).unwrap_or(self.list.len())
+        (code.parity().max(1)..self.list.len()).find(|cap| places(*cap) >= code.total()).unwrap_or(self.list.len())
     }
 }
 
@@ -99,9 +99,9 @@ pub struct Placement {
 /// Where the shards of a group belong.
 pub fn place(key: &PlacementKey, group: u64, code: Code, anchors: &Anchors) -> Placement {
     let ranking = Ranking::draw(key, group, code, anchors);
-    let choice = ranking.choose(anchors, anchors.zone_cap(code), code.shards());
+    let choice = ranking.choose(anchors, anchors.zone_cap(code), code.total());
     let holders = ranking.assign(&choice.taken, code).into_iter();
-    let survives_a_zone = choice.taken.len() == code.shards() && choice.fullest_zone <= code.m();
+    let survives_a_zone = choice.taken.len() == code.total() && choice.fullest_zone <= code.parity();
     Placement {
         holders: holders.map(|at| at.map(|at| anchors.list[at].node)).collect(),
         zone_cap: choice.zone_cap,
@@ -139,7 +139,7 @@ impl Ranking {
     fn draw(key: &PlacementKey, group: u64, code: Code, anchors: &Anchors) -> Self {
         let mut scores = Vec::with_capacity(anchors.list.len());
         let mut slots = Vec::with_capacity(anchors.list.len());
-        let mut bytes = vec![0; 8 * (1 + code.shards())];
+        let mut bytes = vec![0; 8 * (1 + code.total())];
         for anchor in &anchors.list {
             let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
             hasher.update(&group.to_le_bytes()).update(anchor.node.as_bytes());
@@ -182,7 +182,7 @@ impl Ranking {
             let best = (0..free.len()).min_by_key(|at| self.slots[free[*at]][shard])?;
             Some(free.remove(best))
         };
-        (0..code.shards()).map(&mut give).collect()
+        (0..code.total()).map(&mut give).collect()
     }
 }
 

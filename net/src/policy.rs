@@ -3,9 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use cairn_block::limits::{COPIES_MAX, PARITY_SHARDS_MAX};
 use thiserror::Error;
 
-use crate::code::{Code, PARITY_MAX, SHARDS_MAX};
+use crate::code::{self, Code, CodeError, DATA, Numbers, SHARDS_MAX};
 use crate::durability::unavailability;
 use crate::placement::Anchors;
 
@@ -28,34 +29,21 @@ pub enum Policy {
 /// Text that is no policy.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{text:?} is no policy: {reason}; it can be auto, copies=1 to copies=17, or K+M with K of 1, 2, 4, 8 and M up to 16"
+    "{reason}; a policy can be auto, copies=1 to copies={COPIES_MAX}, or K+M with K of 1, 2, 4, 8 and M of 1 to {PARITY_SHARDS_MAX}"
 )]
 pub struct ParsePolicyError {
-    text: String,
-    reason: &'static str,
+    #[from]
+    reason: CodeError,
 }
 
 impl FromStr for Policy {
     type Err = ParsePolicyError;
 
     fn from_str(text: &str) -> Result<Self, ParsePolicyError> {
-        // A hostile text can be long; its start is enough to recognise it.
-        let refuse = |reason| ParsePolicyError { text: text.chars().take(40).collect(), reason };
-        let number = |digits: &str| {
-            let is_plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
-            let parsed = digits.parse::<u8>().ok().filter(|_| is_plain);
-            parsed.ok_or_else(|| refuse("a number in it is none, or too large"))
-        };
-        if text == "auto" {
-            return Ok(Policy::Auto);
+        match text {
+            "auto" => Ok(Policy::Auto),
+            text => Ok(Policy::Fixed(text.parse()?)),
         }
-        if let Some(copies) = text.strip_prefix("copies=") {
-            let code = Code::copies(number(copies)?);
-            return code.map(Policy::Fixed).ok_or_else(|| refuse("that many copies are too many"));
-        }
-        let (k, m) = text.split_once('+').ok_or_else(|| refuse("the word is not known"))?;
-        let code = Code::new(number(k)?, number(m)?);
-        code.map(Policy::Fixed).ok_or_else(|| refuse("there is no such code"))
     }
 }
 
@@ -162,20 +150,20 @@ impl<'a> Candidates<'a> {
     fn chosen(&self, code: Code) -> Chosen {
         Chosen {
             code,
-            unavailability: unavailability(code.k(), &self.uptimes[..code.shards().min(self.uptimes.len())]),
-            spares: self.uptimes.len().saturating_sub(code.shards()),
-            survives_a_zone: self.uptimes.len() >= code.shards() && self.circle.anchors.zone_cap(code) <= code.m(),
+            unavailability: unavailability(code.data(), &self.uptimes[..code.total().min(self.uptimes.len())]),
+            spares: self.uptimes.len().saturating_sub(code.total()),
+            survives_a_zone: self.uptimes.len() >= code.total() && self.circle.anchors.zone_cap(code) <= code.parity(),
         }
     }
 
     /// Every code that fits, with at least that much parity and that many spares; cheapest first, of equally cheap ones
     /// with fewer data shards, since a repair reads k.
     fn codes(&self, m_min: u8, spares: usize) -> Vec<Chosen> {
-        let all = Code::DATA.iter().flat_map(|k| (m_min..=PARITY_MAX).filter_map(|m| Code::new(*k, m)));
+        let all = DATA.iter().flat_map(|k| (m_min..=PARITY_SHARDS_MAX).flat_map(|m| code::of(*k, m)));
         let room = self.uptimes.len().saturating_sub(spares).min(SHARDS_MAX);
-        let fits = all.filter(|code| code.shards() <= room && code.overhead() <= AUTO_OVERHEAD_MAX);
+        let fits = all.filter(|code| code.total() <= room && code.overhead() <= AUTO_OVERHEAD_MAX);
         let mut fits: Vec<Chosen> = fits.map(|code| self.chosen(code)).collect();
-        fits.sort_by(|a, b| a.code.overhead().total_cmp(&b.code.overhead()).then(a.code.cmp(&b.code)));
+        fits.sort_by(|a, b| a.code.overhead().total_cmp(&b.code.overhead()).then(a.code.k().cmp(&b.code.k())));
         fits
     }
 
@@ -200,15 +188,15 @@ impl<'a> Candidates<'a> {
 
     fn fixed(&self, code: Code) -> Result<Chosen, Unmet> {
         let anchors = self.uptimes.len();
-        if code.shards() <= anchors {
+        if code.total() <= anchors {
             return Ok(self.chosen(code));
         }
         // Less parity if the data shards still fit with some; else as many copies as losses were to be survived.
-        let fewer = u8::try_from(anchors.saturating_sub(code.k())).ok().filter(|m| *m > 0);
-        let coded = fewer.and_then(|m| Code::new(code.k() as u8, m));
-        let copies = || Code::copies(u8::try_from(anchors.min(code.m() + 1)).ok()?);
+        let fewer = u8::try_from(anchors.saturating_sub(code.data())).ok().filter(|m| *m > 0);
+        let coded = fewer.and_then(|m| code::of(code.k(), m).ok());
+        let copies = || Code::copies(u8::try_from(anchors.min(code.parity() + 1)).ok()?).ok();
         let best = coded.or_else(copies).map(|code| self.chosen(code));
-        Err(Unmet { best, reason: Shortfall::TooFewAnchors { wanted: code.shards(), found: anchors } })
+        Err(Unmet { best, reason: Shortfall::TooFewAnchors { wanted: code.total(), found: anchors } })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_block::{DeviceId, PlacementKey};
+use cairn_net::code::Numbers;
 use cairn_net::{Anchors, Code, place};
 
 use super::tables::{head, line};
@@ -24,7 +25,7 @@ fn anchors(nodes: &Nodes) -> Anchors {
 }
 
 fn code(k: u8, m: u8) -> Code {
-    Code::new(k, m).expect("a code")
+    cairn_net::code::of(k, m).expect("a code")
 }
 
 /// The holder of every shard of every group.
@@ -47,7 +48,7 @@ fn ideal(code: Code, nodes: &Nodes) -> BTreeMap<u8, f64> {
     loop {
         let open: Vec<_> = nodes.iter().filter(|(n, ..)| !full.contains(n)).collect();
         let sum: u64 = open.iter().map(|(_, size, _)| size).sum();
-        let left = (code.shards() - full.len()) as f64 * GROUPS as f64;
+        let left = (code.total() - full.len()) as f64 * GROUPS as f64;
         let share = |size: u64| left * size as f64 / sum as f64;
         let too_much: Vec<u8> =
             open.iter().filter(|(_, size, _)| share(*size) > GROUPS as f64).map(|(n, ..)| *n).collect();
@@ -110,7 +111,7 @@ pub(crate) fn moves() -> String {
         for code in [code(1, 2), code(4, 2), code(8, 2)] {
             let (old, new) = (placements(code, from), placements(code, to));
             let moved = old.iter().zip(&new).filter(|(old, new)| old != new).count() as u64;
-            let groups = old.chunks(code.shards()).zip(new.chunks(code.shards()));
+            let groups = old.chunks(code.total()).zip(new.chunks(code.total()));
             let entered: usize = groups.map(|(old, new)| new.iter().filter(|node| !old.contains(node)).count()).sum();
             let (had, has) = (loads(&old), loads(&new));
             let least: u64 = has.iter().map(|(n, load)| load.saturating_sub(had.get(n).copied().unwrap_or(0))).sum();

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use cairn_block::DeviceId;
+use cairn_net::code::Numbers;
 use cairn_net::durability::{Rates, unavailability, yearly_loss, yearly_loss_of_any};
 use cairn_net::policy::TARGET;
 use cairn_net::{Anchors, Circle, Code, Policy};
@@ -32,7 +33,7 @@ pub(crate) fn all() -> String {
 }
 
 fn code((k, m): (u8, u8)) -> Code {
-    Code::new(k, m).expect("a code")
+    cairn_net::code::of(k, m).expect("a code")
 }
 
 fn row(out: &mut String, cells: impl IntoIterator<Item = String>) {
@@ -61,7 +62,7 @@ fn unavailabilities() -> String {
     let titles = ["policy", "stored"].map(str::to_owned).into_iter();
     let mut out = head(titles.chain(UPTIMES.map(|uptime| format!("up {uptime}"))));
     for code in CODES.map(code) {
-        let chances = UPTIMES.map(|uptime| chance(unavailability(code.k(), &vec![uptime; code.shards()])));
+        let chances = UPTIMES.map(|uptime| chance(unavailability(code.data(), &vec![uptime; code.total()])));
         line(&mut out, &code.to_string(), std::iter::once(format!("× {}", code.overhead())).chain(chances));
     }
     out

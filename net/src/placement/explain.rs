@@ -3,7 +3,7 @@
 use cairn_block::{DeviceId, PlacementKey};
 
 use super::{Anchors, Ranking};
-use crate::code::Code;
+use crate::code::{Code, Numbers};
 
 /// An anchor that was considered for a group.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ pub struct Explanation {
 /// As [`place`](super::place), with the reasons.
 pub fn explain(key: &PlacementKey, group: u64, code: Code, anchors: &Anchors) -> Explanation {
     let ranking = Ranking::draw(key, group, code, anchors);
-    let choice = ranking.choose(anchors, anchors.zone_cap(code), code.shards());
+    let choice = ranking.choose(anchors, anchors.zone_cap(code), code.total());
     let candidate = |rank: usize, at: usize| {
         let anchor = anchors.list()[at];
         let zone = anchors.zones()[anchor.zone].clone();

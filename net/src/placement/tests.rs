@@ -26,7 +26,7 @@ fn even(count: u16, zones: u16) -> Anchors {
 }
 
 fn code(k: u8, m: u8) -> Code {
-    Code::new(k, m).unwrap()
+    crate::code::of(k, m).unwrap()
 }
 
 #[test]
@@ -142,20 +142,20 @@ proptest! {
     fn holders_differ_zones_are_kept_and_the_order_of_the_anchors_is_nothing(
         given in prop::collection::vec((0_u16..5, 1_u64..1 << 50), 1..20),
         group in any::<u64>(),
-        k in prop::sample::select(&Code::DATA),
-        m in 0_u8..8,
+        k in prop::sample::select(&crate::code::DATA),
+        m in 1_u8..8,
     ) {
         let (anchors, code) = (anchors(&given), code(k, m));
         let placed = place(&key(), group, code, &anchors);
         let mut held: Vec<_> = placed.holders.iter().flatten().collect();
-        prop_assert_eq!(held.len(), code.shards().min(given.len()));
+        prop_assert_eq!(held.len(), code.total().min(given.len()));
         for zone in 0..anchors.zones().len() {
             let here = held.iter().filter(|node| anchors.get(node).is_some_and(|anchor| anchor.zone == zone)).count();
             prop_assert!(here <= placed.zone_cap);
         }
         held.sort();
         held.dedup();
-        prop_assert_eq!(held.len(), code.shards().min(given.len()));
+        prop_assert_eq!(held.len(), code.total().min(given.len()));
         let named = |anchor: &Anchor| (anchor.node, anchors.zones()[anchor.zone].as_str(), anchor.capacity);
         let reversed = Anchors::new(anchors.list().iter().rev().map(named));
         prop_assert_eq!(place(&key(), group, code, &reversed), placed.clone());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cairn_block::DeviceId;
 
 use super::{GroupFacts, GroupId, Health, ShardOf, Standing};
+use crate::code::Numbers;
 
 pub(super) struct Group {
     pub(super) facts: GroupFacts,
@@ -56,14 +57,14 @@ impl Group {
 
     pub(super) fn replace(&mut self, node: DeviceId, shards: &[(u8, u64)]) {
         self.forget(&node);
-        let known = shards.iter().filter(|(shard, _)| usize::from(*shard) < self.facts.code.shards());
+        let known = shards.iter().filter(|(shard, _)| usize::from(*shard) < self.facts.code.total());
         for (shard, packs) in known {
             self.held.insert((node, *shard), *packs);
         }
     }
 
     pub(super) fn add(&mut self, node: DeviceId, what: ShardOf) {
-        if usize::from(what.shard) < self.facts.code.shards() && what.pack < 64 {
+        if usize::from(what.shard) < self.facts.code.total() && what.pack < 64 {
             *self.held.entry((node, what.shard)).or_insert(0) |= 1 << what.pack;
         }
     }
@@ -80,7 +81,7 @@ impl Group {
         standing: &dyn Fn(&DeviceId) -> Standing,
         health: &mut Health,
     ) -> Vec<Lack> {
-        let shards = self.facts.code.shards();
+        let shards = self.facts.code.total();
         // Packs whose shard is here; expected back within the hour; expected back at all.
         let mut here = vec![0_u64; shards];
         let mut soon = vec![0_u64; shards];
@@ -102,9 +103,9 @@ impl Group {
                 continue;
             }
             let left = here.iter().filter(|mask| **mask & bit != 0).count();
-            let expected = if left <= self.facts.code.k() { &soon } else { &later };
+            let expected = if left <= self.facts.code.data() { &soon } else { &later };
             let missing: Vec<u8> = (0..shards as u8).filter(|shard| expected[usize::from(*shard)] & bit == 0).collect();
-            match (missing.is_empty(), left < self.facts.code.k()) {
+            match (missing.is_empty(), left < self.facts.code.data()) {
                 (true, _) => health.whole += 1,
                 (false, true) => health.unreadable += 1,
                 (false, false) => {
@@ -134,7 +135,7 @@ impl Group {
             counting.iter().filter(|(_, it)| is_alone(*it)).map(|(node, _)| *node).collect();
         let surplus: BTreeSet<DeviceId> = holders.difference(&needed).copied().collect();
         let by_shard: BTreeMap<u8, DeviceId> = here.iter().map(|(node, shard)| (*shard, *node)).collect();
-        let k = self.facts.code.k();
+        let k = self.facts.code.data();
         let from: Vec<_> = by_shard.into_iter().map(|(shard, node)| (node, shard)).take(k).collect();
         let Some((maker, _)) = here.iter().min_by_key(|(node, _)| self.draw(id, pack, node)) else {
             return Vec::new();

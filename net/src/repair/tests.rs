@@ -16,7 +16,7 @@ fn anchors(count: u8) -> Arc<Anchors> {
 
 fn facts(packs: u64) -> GroupFacts {
     let key = Arc::new(PlacementKey::from_bytes([7; 32]));
-    GroupFacts { key, code: Code::new(2, 2).unwrap(), shard_bytes: 1 << 20, packs }
+    GroupFacts { key, code: crate::code::of(2, 2).unwrap(), shard_bytes: 1 << 20, packs }
 }
 
 /// A holder's view at hour 0: nodes 0 to 3 hold shards 0 to 3 of these packs, 4 and 5 are empty.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::node::Node;
 use super::{HOUR, Pack, Time};
-use crate::code::Code;
+use crate::code::{Code, Numbers};
 
 /// Something that should never happen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Checks {
     pub(super) fn nothing_is_lost(&mut self, needed: &BTreeSet<Pack>, nodes: &[Node], now: Time) {
         for pack in needed.intersection(&self.acknowledged) {
             let left = shards(*pack, nodes).len();
-            if left < self.code.k() && self.lost.insert(*pack) {
+            if left < self.code.data() && self.lost.insert(*pack) {
                 self.violations.push(Violation::Lost { pack: *pack, left, hour: now / HOUR });
             }
         }
@@ -141,7 +141,7 @@ impl Checks {
 
     /// Everything that is needed has all shards.
     pub(super) fn everything_is_whole(&mut self, needed: &BTreeSet<Pack>, nodes: &[Node]) {
-        let wanted = self.code.shards();
+        let wanted = self.code.total();
         for pack in needed.intersection(&self.acknowledged) {
             let there = shards(*pack, nodes).len();
             if there < wanted {

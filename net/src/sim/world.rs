@@ -15,7 +15,7 @@ use super::faults::{Fault, Faults};
 use super::network::{Message, Network};
 use super::node::{Facts, Node};
 use super::{HOUR, MINUTE, Options, Outcome, PACK_STEP, Pack, QUIET_HOURS, Time, Who};
-use crate::code::Code;
+use crate::code::{self, Code, Numbers};
 use crate::placement::Anchors;
 use crate::repair::Make;
 
@@ -68,8 +68,9 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(options.seed);
         let nodes = options.nodes.clamp(5, 64);
         // At least two spares, as two may be gone; always two losses to survive.
-        let codes = [Code::copies(3), Code::new(2, 2), Code::new(4, 2), Code::new(8, 2)];
-        let fits: Vec<Code> = codes.into_iter().flatten().filter(|code| code.shards() + 2 <= nodes).collect();
+        let codes = [(1, 2), (2, 2), (4, 2), (8, 2)];
+        let fits: Vec<Code> =
+            codes.into_iter().flat_map(|(k, m)| code::of(k, m)).filter(|code| code.total() + 2 <= nodes).collect();
         let code = fits[rng.usize(0..fits.len())];
         let zones: Vec<String> = (0..nodes).map(|n| format!("zone {}", n % nodes.div_ceil(2))).collect();
         let ids: Vec<DeviceId> = (0..nodes).map(|n| DeviceId::from_bytes([n as u8; 32])).collect();
@@ -88,7 +89,7 @@ impl World {
             nodes: ids.iter().map(|id| Node::new(*id, &facts)).collect(),
             devices: facts.devices.iter().map(|id| Device::new(*id)).collect(),
             network: Network::default(),
-            faults: Faults::new(nodes, DEVICES, code.m()),
+            faults: Faults::new(nodes, DEVICES, code.parity()),
             checks: Checks::new(code),
             facts,
             next_pack: PACK_STEP,

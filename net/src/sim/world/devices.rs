@@ -3,12 +3,13 @@
 use super::super::network::Message;
 use super::super::{HOUR, PACK_STEP, Pack, Who};
 use super::{ASK, DEVICES, Step, World};
+use crate::code::Numbers;
 use crate::manifest::Hold;
 use crate::placement::{GROUP_PACKS, place};
 
 impl World {
     pub(super) fn at_device(&mut self, at: usize, message: Message) {
-        let shards = self.facts.code.shards();
+        let shards = self.facts.code.total();
         match message {
             Message::Stored { pack, shard } if self.devices[at].stored(pack, shard, shards) => {
                 self.checks.acknowledged(pack);
@@ -59,7 +60,7 @@ impl World {
     }
 
     pub(super) fn decide(&mut self, at: usize, pack: Pack) {
-        if self.devices[at].up && self.devices[at].decide(pack, self.facts.code.shards()) {
+        if self.devices[at].up && self.devices[at].decide(pack, self.facts.code.total()) {
             self.outcome.adopted += 1;
             self.say(|_| format!("device {at}: uses pack {pack} too"));
         }
