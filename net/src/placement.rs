@@ -186,7 +186,8 @@ impl Ranking {
     }
 }
 
-/// The logarithm in software: the same to the last bit on every machine.
+/// The logarithm in software: the same to the last bit on every machine. For the largest number u is rounded to 1, and the score
+/// is −0, which sorts before all others.
 fn score(number: u64, capacity: u64) -> f64 {
     let u = ((number >> 11) as f64 + 0.5) / (1_u64 << 53) as f64;
     -libm::log(u) / capacity as f64

@@ -13,6 +13,9 @@ use crate::placement::Anchors;
 /// The chance of not being readable that `auto` accepts: an hour a year.
 pub const TARGET: f64 = 1e-4;
 
+/// What an anchor counts as until it was measured.
+pub const UPTIME_PRIOR: f64 = 0.9;
+
 /// The most that `auto` stores for each byte. Anchors that need more are no anchors.
 pub const AUTO_OVERHEAD_MAX: f64 = 4.0;
 
@@ -61,7 +64,8 @@ impl fmt::Display for Policy {
 pub struct Circle<'a> {
     /// The nodes that carry redundancy.
     pub anchors: &'a Anchors,
-    /// The measured chance of each to be up, in the order of [`Anchors::list`]; missing ones count as 0.
+    /// The measured chance of each to be up, in the order of [`Anchors::list`]; one that is missing or no number counts as
+    /// [`UPTIME_PRIOR`].
     pub uptimes: &'a [f64],
     /// The chance of not being readable that `auto` accepts; usually [`TARGET`].
     pub target: f64,
@@ -141,8 +145,8 @@ struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     fn of(circle: Circle<'a>) -> Self {
         let count = circle.anchors.list().len();
-        let given = circle.uptimes.iter().copied().map(|uptime| if uptime.is_nan() { 0.0 } else { uptime });
-        let mut uptimes: Vec<f64> = given.chain(std::iter::repeat(0.0)).take(count).collect();
+        let given = circle.uptimes.iter().copied().map(|uptime| if uptime.is_nan() { UPTIME_PRIOR } else { uptime });
+        let mut uptimes: Vec<f64> = given.chain(std::iter::repeat(UPTIME_PRIOR)).take(count).collect();
         uptimes.sort_by(f64::total_cmp);
         Candidates { circle, uptimes }
     }
@@ -180,8 +184,12 @@ impl<'a> Candidates<'a> {
         if let Some(chosen) = good_enough(1, 0) {
             return unmet(chosen, Shortfall::OneLoss);
         }
-        // The first of the best is the cheapest of them.
-        let best = self.codes(0, 0).into_iter().min_by(|a, b| a.unavailability.total_cmp(&b.unavailability));
+        // Where two anchors are, one alone is never the best; of equally bad codes the one that can lose more is, and of those
+        // the first, which is the cheapest.
+        let m_min = u8::from(self.uptimes.len() > 1);
+        let worse =
+            |a: &Chosen, b: &Chosen| a.unavailability.total_cmp(&b.unavailability).then(b.code.m().cmp(&a.code.m()));
+        let best = self.codes(m_min, 0).into_iter().min_by(worse);
         let reason = Shortfall::Uptime { target };
         Err(Unmet { best, reason })
     }

@@ -137,6 +137,18 @@ fn a_change_of_the_circle_changes_no_more_holders_than_it_must() {
     }
 }
 
+#[test]
+fn the_largest_number_gives_a_score_before_all_others() {
+    let best = score(u64::MAX, 7);
+    assert!(best == 0.0 && best.is_sign_negative());
+    for number in [0, 1, 1 << 63, u64::MAX - (1 << 11)] {
+        for capacity in [1, u64::MAX] {
+            let other = score(number, capacity);
+            assert!(other > 0.0 && other.is_finite() && best.total_cmp(&other).is_lt());
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn holders_differ_zones_are_kept_and_the_order_of_the_anchors_is_nothing(

@@ -93,15 +93,15 @@ fn zones_that_are_too_few_are_told() {
 }
 
 #[test]
-fn the_promise_holds_for_the_worst_anchors_and_unknown_ones_count_as_away() {
+fn the_promise_holds_for_the_worst_anchors_and_unmeasured_ones_count_as_the_prior() {
     let mut uptimes = vec![0.999; 10];
     uptimes.extend([0.6, 0.6]);
     let chosen = meets("4+2", &uptimes).unwrap();
     assert!((chosen.unavailability - unavailability(4, &[0.6, 0.6, 0.999, 0.999, 0.999, 0.999])).abs() < 1e-15);
     let anchors = anchors(6, 6);
-    let unknown = Circle { anchors: &anchors, uptimes: &[f64::NAN, 0.9], target: TARGET };
+    let unknown = Circle { anchors: &anchors, uptimes: &[f64::NAN, 0.95], target: TARGET };
     let chosen = "copies=2".parse::<Policy>().unwrap().meets(unknown).unwrap();
-    assert_eq!(chosen.unavailability, 1.0);
+    assert!((chosen.unavailability - 0.01).abs() < 1e-15);
 }
 
 #[test]
@@ -113,5 +113,29 @@ fn auto_meets_its_target_with_room_for_repair_wherever_it_says_so() {
                 assert!(chosen.code.overhead() <= AUTO_OVERHEAD_MAX);
             }
         }
+    }
+}
+
+#[test]
+fn auto_never_means_a_single_copy_where_there_are_two_anchors() {
+    for count in 2..40_u8 {
+        let anchors = anchors(count, count);
+        for uptimes in [vec![], vec![0.0; count.into()], vec![1e-9; count.into()], vec![1.0; count.into()]] {
+            let circle = Circle { anchors: &anchors, uptimes: &uptimes, target: TARGET };
+            let code = match Policy::Auto.meets(circle) {
+                Ok(chosen) => chosen.code,
+                Err(unmet) => unmet.best.unwrap().code,
+            };
+            assert!(code.m() >= 1 && (count < 3 || code.m() >= 2), "{count} anchors, {uptimes:?}: {code}");
+        }
+    }
+}
+
+#[test]
+fn auto_weighs_only_codes_that_packs_can_have() {
+    let (anchors, uptimes) = (anchors(40, 40), [0.9; 40]);
+    let candidates = Candidates::of(Circle { anchors: &anchors, uptimes: &uptimes, target: TARGET });
+    for chosen in candidates.codes(0, 0) {
+        assert_eq!(chosen.code.to_string().parse(), Ok(chosen.code));
     }
 }

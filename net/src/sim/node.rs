@@ -7,18 +7,9 @@ use cairn_block::{DeviceId, PlacementKey, VolumeId};
 
 use super::{Guards, HOUR, MINUTE, Pack, Time, Who, duration};
 use crate::code::Code;
-use crate::manifest::{Hold, Manifests, Verdict, merge_holds};
+use crate::manifest::{Hold, Holds, Manifests, Verdict};
 use crate::placement::{Anchors, GROUP_PACKS};
 use crate::repair::{Config, Event, GroupFacts, GroupId, Make, Repair};
-
-/// A shard on a disk.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Stored {
-    /// Uploads of its pack, and devices that asked for it.
-    pub(super) holds: Vec<Hold>,
-    /// What it got when a repair made it.
-    pub(super) repair_holds: Vec<Hold>,
-}
 
 /// What a node says of one pack that it has.
 #[derive(Debug, Clone)]
@@ -30,7 +21,7 @@ pub(super) struct Holding {
 
 /// What is written and not synced yet.
 pub(super) enum Pending {
-    Shard { pack: Pack, shard: u8, stored: Stored },
+    Shard { pack: Pack, shard: u8, holds: Holds },
     Hold { pack: Pack, hold: Hold },
 }
 
@@ -49,7 +40,7 @@ pub(super) struct Node {
     /// Counts starts: what was begun before a crash is not ended after it.
     pub(super) boot: u64,
     /// What is durable.
-    pub(super) disk: BTreeMap<(Pack, u8), Stored>,
+    pub(super) disk: BTreeMap<(Pack, u8), Holds>,
     pub(super) pending: Vec<(Pending, Who)>,
     pub(super) manifests: Manifests<Pack>,
     repair: Repair,
@@ -95,7 +86,9 @@ impl Node {
 
     fn certify(&mut self, facts: &Facts) {
         self.manifests = Manifests::default();
-        facts.devices.iter().for_each(|device| self.manifests.certify(*device));
+        for device in &facts.devices {
+            self.manifests.certify(*device);
+        }
     }
 
     /// The power goes: what wasn't synced is gone, with `wiped` all of it.
@@ -122,22 +115,24 @@ impl Node {
         let pending = std::mem::take(&mut self.pending);
         for (what, _) in &pending {
             match what {
-                Pending::Shard { pack, shard, stored } => {
-                    let known = self.disk.entry((*pack, *shard)).or_default();
-                    merge_holds(&mut known.holds, &stored.holds);
-                    merge_holds(&mut known.repair_holds, &stored.repair_holds);
-                }
+                Pending::Shard { pack, shard, holds } => self.disk.entry((*pack, *shard)).or_default().merge(holds),
                 Pending::Hold { pack, hold } => {
                     let of_pack = self.disk.range_mut((*pack, 0)..=(*pack, u8::MAX));
-                    of_pack.for_each(|(_, stored)| merge_holds(&mut stored.holds, &[*hold]));
+                    of_pack.for_each(|(_, holds)| self.manifests.asked(holds, *hold));
                 }
             }
         }
         pending.into_iter().map(|(what, who)| (who, what)).collect()
     }
 
-    pub(super) fn stored_by_repair(&self, holds: Vec<Hold>) -> Stored {
-        Stored { holds, repair_holds: self.manifests.holds_of_a_repair() }
+    /// What is on record of a shard that comes with these holds.
+    pub(super) fn holds_of(&self, came: &[Hold], by_repair: bool) -> Holds {
+        if by_repair {
+            return self.manifests.made_by_repair(came);
+        }
+        let mut holds = Holds::default();
+        came.iter().for_each(|hold| self.manifests.asked(&mut holds, *hold));
+        holds
     }
 
     pub(super) fn shards_of(&self, pack: Pack) -> Vec<u8> {
@@ -146,10 +141,10 @@ impl Node {
 
     pub(super) fn holdings(&self) -> Vec<Holding> {
         let mut holdings: Vec<Holding> = Vec::new();
-        for ((pack, shard), stored) in &self.disk {
+        for ((pack, shard), holds) in &self.disk {
             match holdings.last_mut().filter(|last| last.pack == *pack) {
                 Some(last) => last.shards.push(*shard),
-                None => holdings.push(Holding { pack: *pack, shards: vec![*shard], holds: stored.holds.clone() }),
+                None => holdings.push(Holding { pack: *pack, shards: vec![*shard], holds: holds.asked().to_vec() }),
             }
         }
         holdings
@@ -159,7 +154,7 @@ impl Node {
     pub(super) fn share_holds(&mut self, holdings: &[Holding]) {
         for holding in holdings {
             let of_pack = self.disk.range_mut((holding.pack, 0)..=(holding.pack, u8::MAX));
-            of_pack.for_each(|(_, stored)| merge_holds(&mut stored.holds, &holding.holds));
+            of_pack.for_each(|(_, holds)| holds.heard(&holding.holds));
         }
     }
 
@@ -187,10 +182,9 @@ impl Node {
         if facts.guards.share_holds && now < self.started + 2 * HOUR {
             return Vec::new();
         }
-        let may_drop = |((pack, _), stored): &(&(Pack, u8), &Stored)| {
+        let may_drop = |((pack, _), holds): &(&(Pack, u8), &Holds)| {
             if facts.guards.two_generations {
-                let holds = [&stored.holds[..], &stored.repair_holds].concat();
-                return self.manifests.may_drop(pack, &holds) == Verdict::Drop;
+                return self.manifests.may_drop(pack, holds) == Verdict::Drop;
             }
             // Taken out: what no newest manifest lists goes at once.
             facts.devices.iter().all(|device| !self.manifests.newest_lists(device, pack))
@@ -202,9 +196,8 @@ impl Node {
     pub(super) fn tick(&mut self, facts: &Facts, now: Time) -> Vec<Make> {
         self.told.extend(self.groups());
         let mut wanted: BTreeMap<GroupId, u64> = self.told.iter().map(|id| (*id, 0)).collect();
-        for ((pack, _), stored) in &self.disk {
-            // Only what a device asked for is made again: what one repair made is no reason for another one.
-            if self.manifests.may_drop(pack, &stored.holds) != Verdict::Drop {
+        for ((pack, _), holds) in &self.disk {
+            if self.manifests.needed(pack, holds).is_some() {
                 *wanted.entry(group(*pack)).or_insert(0) |= 1 << (pack % GROUP_PACKS);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cairn_block::DeviceId;
 
 use super::super::network::Message;
-use super::super::node::{Pending, Stored, group};
+use super::super::node::{Pending, group};
 use super::super::{MINUTE, Who};
 use super::{BEAT, CRASH_ONE_IN, SYNC, Step, World};
 use crate::placement::GROUP_PACKS;
@@ -15,10 +15,8 @@ impl World {
     pub(super) fn at_node(&mut self, at: usize, from: Who, message: Message) {
         match message {
             Message::Put { pack, shard, holds, by_repair } => {
-                let node = &self.nodes[at];
-                let stored =
-                    if by_repair { node.stored_by_repair(holds) } else { Stored { holds, ..Stored::default() } };
-                self.write(at, Pending::Shard { pack, shard, stored }, from);
+                let holds = self.nodes[at].holds_of(&holds, by_repair);
+                self.write(at, Pending::Shard { pack, shard, holds }, from);
             }
             Message::AskHold { pack, hold } if !self.nodes[at].shards_of(pack).is_empty() => {
                 self.write(at, Pending::Hold { pack, hold }, from);
@@ -113,7 +111,8 @@ impl World {
             (is_there && reaches(at, source) && reaches(source, at)).then_some(())
         };
         let all = make.from.iter().map(gives).collect::<Option<Vec<()>>>();
-        let own = self.nodes[at].disk.range((pack, 0)..=(pack, u8::MAX)).next().map(|(_, stored)| stored.holds.clone());
+        let of_pack = self.nodes[at].disk.range((pack, 0)..=(pack, u8::MAX)).next();
+        let own = of_pack.map(|(_, holds)| holds.asked().to_vec());
         let (Some(_), Some(holds), Some(to)) = (all, own, index(&make.to)) else {
             self.nodes[at].learn(self.now, Event::Failed(make.group, make.what));
             return;
