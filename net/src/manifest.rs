@@ -275,7 +275,7 @@ mod tests {
 
     fn book(devices: &[DeviceId]) -> Manifests<u8> {
         let mut book = Manifests::default();
-        devices.iter().for_each(|device| book.certify(*device));
+        devices.iter().for_each(|device| assert!(book.certify(*device)));
         book
     }
 
