@@ -26,6 +26,7 @@ pub(super) struct Presence {
     /// A node never heard of counts from here: after a restart nobody is late at once.
     started: Duration,
     heard: BTreeMap<DeviceId, Duration>,
+    /// Given up by an owner's word. A sign of life is no such word.
     lost: BTreeSet<DeviceId>,
 }
 
@@ -36,12 +37,18 @@ impl Presence {
 
     pub(super) fn heard(&mut self, node: DeviceId, now: Duration) {
         self.heard.insert(node, now);
-        // Who was given up and is back is back; what it has it will say.
-        self.lost.remove(&node);
     }
 
     pub(super) fn lost(&mut self, node: DeviceId) {
         self.lost.insert(node);
+    }
+
+    pub(super) fn found(&mut self, node: &DeviceId) {
+        self.lost.remove(node);
+    }
+
+    pub(super) fn is_given_up(&self, node: &DeviceId) -> bool {
+        self.lost.contains(node)
     }
 
     pub(super) fn standing(&self, node: &DeviceId, now: Duration, config: &Config) -> Standing {

@@ -163,7 +163,7 @@ impl Node {
     }
 
     /// Takes in all that a node says it holds.
-    pub(super) fn hear(&mut self, now: Time, from: DeviceId, holdings: &[Holding], groups: &[GroupId]) {
+    pub(super) fn hear(&mut self, now: Time, from: DeviceId, holdings: &[Holding], groups: &[GroupId], code: Code) {
         self.learn(now, Event::Heard(from));
         let mut by_group: BTreeMap<GroupId, BTreeMap<u8, u64>> =
             groups.iter().map(|id| (*id, BTreeMap::new())).collect();
@@ -173,7 +173,7 @@ impl Node {
             }
         }
         for (id, shards) in by_group {
-            self.learn(now, Event::Holds(from, id, shards.into_iter().collect()));
+            self.learn(now, Event::Holds(from, id, code, shards.into_iter().collect()));
         }
     }
 
@@ -205,8 +205,8 @@ impl Node {
             let facts = GroupFacts { key: Arc::clone(&facts.key), code: facts.code, shard_bytes: 4 << 20, packs };
             self.learn(now, Event::Group(id, facts));
         }
-        let (me, holdings, groups) = (self.id, self.holdings(), self.groups());
-        self.hear(now, me, &holdings, &groups);
+        let (me, holdings, groups, code) = (self.id, self.holdings(), self.groups(), facts.code);
+        self.hear(now, me, &holdings, &groups, code);
         if facts.guards.repair { self.repair.tick(duration(now)) } else { Vec::new() }
     }
 

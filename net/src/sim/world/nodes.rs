@@ -1,5 +1,6 @@
 //! What nodes do when something reaches them, and by themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cairn_block::DeviceId;
@@ -8,8 +9,9 @@ use super::super::network::Message;
 use super::super::node::{Pending, group};
 use super::super::{MINUTE, Who};
 use super::{BEAT, CRASH_ONE_IN, SYNC, Step, World};
+use crate::code::Numbers;
 use crate::placement::GROUP_PACKS;
-use crate::repair::{Event, Make, ShardOf};
+use crate::repair::{Event, Failure, Make, ShardOf};
 
 impl World {
     pub(super) fn at_node(&mut self, at: usize, from: Who, message: Message) {
@@ -24,7 +26,7 @@ impl World {
             Message::Report(holdings) => {
                 let Who::Node(sender) = from else { return };
                 let (id, groups) = (self.nodes[sender].id, self.nodes[at].groups());
-                self.nodes[at].hear(self.now, id, &holdings, &groups);
+                self.nodes[at].hear(self.now, id, &holdings, &groups, self.facts.code);
                 if self.facts.guards.share_holds {
                     self.nodes[at].share_holds(&holdings);
                 }
@@ -38,7 +40,7 @@ impl World {
                 let id = self.nodes[sender].id;
                 self.outcome.made += 1;
                 let what = ShardOf { pack: (pack % GROUP_PACKS) as u8, shard };
-                self.nodes[at].learn(self.now, Event::Made(id, group(pack), what));
+                self.nodes[at].learn(self.now, Event::Made(id, group(pack), self.facts.code, what));
             }
             Message::AskHold { .. } | Message::HoldKept { .. } => {}
         }
@@ -108,13 +110,15 @@ impl World {
             let source = index(id)?;
             let reaches = |from, to| self.network.is_open(Who::Node(from), Who::Node(to), self.now);
             let is_there = self.nodes[source].up && self.nodes[source].disk.contains_key(&(pack, *shard));
-            (is_there && reaches(at, source) && reaches(source, at)).then_some(())
+            (is_there && reaches(at, source) && reaches(source, at)).then_some(*shard)
         };
-        let all = make.from.iter().map(gives).collect::<Option<Vec<()>>>();
+        let given: BTreeSet<u8> = make.from.iter().filter_map(gives).collect();
+        let enough = given.len() >= make.code.data();
         let of_pack = self.nodes[at].disk.range((pack, 0)..=(pack, u8::MAX)).next();
         let own = of_pack.map(|(_, holds)| holds.asked().to_vec());
-        let (Some(_), Some(holds), Some(to)) = (all, own, index(&make.to)) else {
-            self.nodes[at].learn(self.now, Event::Failed(make.group, make.what));
+        let (true, Some(holds), Some(to)) = (enough, own, index(&make.to)) else {
+            let nobodys = Event::Failed(make.group, make.code, make.what, Failure::default());
+            self.nodes[at].learn(self.now, nobodys);
             return;
         };
         let shard = make.what.shard;
