@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Gives memory back soon, as `.cargo/config.toml` tells it to: streaming 2 GB in takes 100 MiB at most and 30 MiB two
-/// seconds later, where others keep 150 to 350 MiB for as long as nothing is allocated.
+/// Gives memory back soon and without being called, as `.cargo/config.toml` tells it to: what a stream took is the system's
+/// again right after it (the test of bursts in `fuse-tests`).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

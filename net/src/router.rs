@@ -61,7 +61,7 @@ impl Router {
                     }
                 }
             };
-            let Some(flight) = flight else { break self.lead(id, ask)? };
+            let Some(flight) = flight else { break self.lead(id, ask) };
             match flight.wait(ask)? {
                 Landed::With(Ok(block)) => break Ok(block),
                 // Somebody who had less time failed: that says nothing of us.
@@ -76,13 +76,13 @@ impl Router {
         fetched.map_err(|error| StoreError::NotFetched { id: *id, source: Box::new(error) })
     }
 
-    fn lead(&self, id: &BlockId, ask: Ask) -> Result<Result<Option<Block>, FetchError>, StoreError> {
+    fn lead(&self, id: &BlockId, ask: Ask) -> Result<Option<Block>, FetchError> {
         // Whatever happens, those who wait are not left behind.
         let landing = Landing { router: self, id, is_on_board: Cell::new(true) };
         // The one before may have brought it since we looked.
         if let Ok(Some(block)) = self.own.get(id, ask) {
             landing.land(Landed::With(Ok(Some(block.clone()))));
-            return Ok(Ok(Some(block)));
+            return Ok(Some(block));
         }
         let fetched = self.runtime.block_on(self.fetcher.fetch(*id, ask));
         // First those who wait, then the disk: it may be slow.
@@ -92,7 +92,7 @@ impl Router {
         {
             tracing::warn!(%id, %error, "a block that was fetched can't be kept");
         }
-        Ok(fetched)
+        fetched
     }
 }
 

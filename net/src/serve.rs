@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cairn_block::{BlockId, UnverifiedBlock};
+use cairn_block::{BlockId, DecodeError, UnverifiedBlock};
 use cairn_store::{Ask, BlockStore, StoreError};
 use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use crate::wire::blocks::{BlocksMessage, Found, REQUEST_BYTES_MAX};
 
 /// How long a peer may take to say what it wants.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
-/// Reads of the store at a time: enough to keep a disk busy, and no more memory than so many blocks.
+/// Reads of the store at a time: enough to keep a disk busy.
 const READS_MAX: usize = 16;
 /// Blocks of one request that are read ahead of the one being sent.
 const READ_AHEAD: usize = 4;
@@ -129,7 +129,7 @@ impl Server {
                 }
                 lane.finish().await
             }
-            Some(_) => Err(cairn_block::DecodeError::invalid("request for blocks", "it is an answer").into()),
+            Some(_) => Err(DecodeError::invalid("request for blocks", "it is an answer").into()),
         }
     }
 

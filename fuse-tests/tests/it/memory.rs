@@ -1,13 +1,17 @@
 //! What an idle node takes, and the index of a large store.
 
+use std::fs::File;
+use std::io::Write;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cairn_fuse_tests::{Node, Random, Scale, Scratch, command, figure, skip};
 
 /// Bars of the acceptance table.
 const IDLE_KIB_MAX: u64 = 80 << 10;
 const INDEX_MIB_MAX: u64 = 256;
+/// The log's tail is synced and the caches rest within this.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
 fn an_idle_node_is_small() {
@@ -27,6 +31,23 @@ fn an_idle_node_is_small() {
     let idle = node.memory_kib("VmRSS");
     figure!("idle node: {} MiB resident (bar 80), peak while working {} MiB", idle >> 10, busy >> 10);
     assert!(idle <= IDLE_KIB_MAX, "{idle} KiB");
+}
+
+#[test]
+fn what_a_burst_took_is_given_back() {
+    let node = Node::start();
+    let mut random = Random::new(7);
+    let mut file = File::create(node.mount().join("stream")).expect("create");
+    (0..300).for_each(|_| file.write_all(&random.bytes(1 << 20)).expect("write"));
+    file.sync_all().expect("fsync");
+    let peak = node.memory_kib("VmHWM");
+    let start = Instant::now();
+    while node.memory_kib("VmRSS") > IDLE_KIB_MAX {
+        assert!(start.elapsed() < GIVEN_BACK_WITHIN, "{} KiB are still in use", node.memory_kib("VmRSS"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let took = start.elapsed();
+    figure!("300 MiB streamed in: peak {} MiB, below 80 MiB after {took:.1?}", peak >> 10);
 }
 
 #[test]

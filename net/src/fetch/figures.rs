@@ -1,6 +1,6 @@
 //! What is known of how fast peers are, and whom to ask next. No I/O: it is told the time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::node_id::NodeId;
@@ -107,8 +107,13 @@ impl Peers {
         figures.busy_until = Some(now + figures.lateness);
     }
 
+    /// Of how many something is known.
+    pub(crate) fn count(&self) -> usize {
+        self.figures.len()
+    }
+
     /// Forgets who is no member.
-    pub(crate) fn keep(&mut self, members: &[NodeId]) {
+    pub(crate) fn keep(&mut self, members: &HashSet<NodeId>) {
         self.figures.retain(|peer, _| members.contains(peer));
     }
 

@@ -20,7 +20,7 @@ use crate::strikes::Strikes;
 use crate::wire::blocks::{BlocksMessage, Found};
 use crate::wire::{BUDGET_BYTES_MAX, DEADLINE_MAX, Message, Urgency};
 
-/// Requests to one peer at a time; it answers at most 64.
+/// Requests to one peer at a time; it answers at most 16.
 const REQUESTS_MAX: usize = 8;
 /// Wants in one request: so many of the largest blocks fit its budget.
 const BATCH_MAX: usize = 16;
@@ -80,14 +80,14 @@ impl Line {
             begins
         };
         if begins {
-            tokio::spawn(Worker(Arc::clone(self)).work());
+            tokio::spawn(Worker { line: Arc::clone(self), has_place: true }.work());
         }
         let _flight = InFlight::new(self);
         answered.await.unwrap_or_else(|_| Err(Refusal::Broken("the request was given up".into())))
     }
 
-    /// The next wants that somebody still waits for; none if there are none, and then the worker counts as gone already: a want
-    /// that comes right after gets a new one.
+    /// The next wants that somebody still waits for. None if there are none, and then the worker's place is free at once: a want that
+    /// comes right after gets a new one.
     fn batch(&self) -> Option<Vec<Want>> {
         let mut waiting = self.waiting.lock();
         let mut batch: Vec<Want> = Vec::new();
@@ -103,7 +103,11 @@ impl Line {
                 batch.push(want);
             }
         }
-        (!batch.is_empty()).then_some(batch)
+        if batch.is_empty() {
+            waiting.requests -= 1;
+            return None;
+        }
+        Some(batch)
     }
 
     async fn request(&self, batch: Vec<Want>) {
@@ -207,29 +211,24 @@ impl Line {
 }
 
 /// Makes one request after the other until nothing waits. Its place is free again however it ends.
-struct Worker(Arc<Line>);
+struct Worker {
+    line: Arc<Line>,
+    has_place: bool,
+}
 
 impl Worker {
-    async fn work(self) {
-        while let Some(batch) = self.0.batch() {
-            self.0.request(batch).await;
+    async fn work(mut self) {
+        while let Some(batch) = self.line.batch() {
+            self.line.request(batch).await;
         }
+        self.has_place = false;
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting.lock();
-        // Between the last look and this somebody may have come who saw every place taken.
-        let begins = waiting.requests == REQUESTS_MAX && !waiting.wants.is_empty() && !std::thread::panicking();
-        if !begins {
-            waiting.requests -= 1;
-            return;
-        }
-        drop(waiting);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(Worker(Arc::clone(&self.0)).work())),
-            Err(_) => self.0.waiting.lock().requests -= 1,
+        if self.has_place {
+            self.line.waiting.lock().requests -= 1;
         }
     }
 }

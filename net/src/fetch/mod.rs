@@ -4,7 +4,7 @@ mod figures;
 mod line;
 mod turns;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -203,8 +203,14 @@ impl Fetcher {
         for (peer, round_trip) in self.tools.driver.pings() {
             peers.pinged(peer, round_trip);
         }
-        peers.keep(members);
-        self.lines.lock().retain(|peer, _| members.contains(peer));
+        // Seldom: only where somebody is known who is asked no more.
+        let mut lines = self.lines.lock();
+        if peers.count().max(lines.len()) > members.len() {
+            let members: HashSet<NodeId> = members.iter().copied().collect();
+            peers.keep(&members);
+            lines.retain(|peer, _| members.contains(peer));
+        }
+        drop(lines);
         peers.ranked(members, BYTES_GUESS, now)
     }
 

@@ -19,7 +19,7 @@ pub(crate) use handler::Want;
 
 use crate::node_id::NodeId;
 
-/// Streams that came and that nobody has taken yet. What comes on top is reset: its opener asks again or elsewhere.
+/// Streams that came and that nobody has taken yet. What comes on top ends at once: its opener asks again or elsewhere.
 const ARRIVED_MAX: usize = 256;
 
 /// A stream that a peer opened.
@@ -51,7 +51,6 @@ pub enum OpenError {
 pub(crate) struct Doorman {
     members: RwLock<HashSet<NodeId>>,
     for_members: Vec<StreamProtocol>,
-    for_all: RwLock<Vec<StreamProtocol>>,
     arrived: mpsc::Sender<Arrived>,
 }
 
@@ -59,7 +58,7 @@ impl Doorman {
     /// Streams that are let in come out of the receiver.
     pub(crate) fn new(for_members: Vec<StreamProtocol>) -> (Self, mpsc::Receiver<Arrived>) {
         let (arrived, receiver) = mpsc::channel(ARRIVED_MAX);
-        let doorman = Doorman { members: RwLock::default(), for_members, for_all: RwLock::default(), arrived };
+        let doorman = Doorman { members: RwLock::default(), for_members, arrived };
         (doorman, receiver)
     }
 
@@ -77,11 +76,7 @@ impl Doorman {
 
     /// What a peer may open now: looked at again for each stream, so that one that was revoked opens no more.
     fn offered(&self, peer: &NodeId) -> Vec<StreamProtocol> {
-        let mut offered = self.for_all.read().clone();
-        if self.is_member(peer) {
-            offered.extend_from_slice(&self.for_members);
-        }
-        offered
+        if self.is_member(peer) { self.for_members.clone() } else { Vec::new() }
     }
 
     fn let_in(&self, arrived: Arrived) {
