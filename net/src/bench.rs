@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use cairn_block::DeviceKey;
 use futures::{AsyncReadExt, AsyncWriteExt};
-use libp2p::swarm::StreamProtocol;
 
 use crate::driver::{Driver, NetError, NetOptions, Transports};
 use crate::lanes::Doorman;
@@ -18,7 +17,8 @@ const STEP_BYTES: usize = 64 << 10;
 pub async fn raw_stream(transports: Transports, bytes: u64) -> Result<Duration, NetError> {
     let options = NetOptions { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], transports };
     let start = |seed: u8| {
-        let (doorman, arrivals) = Doorman::new(vec![StreamProtocol::new(PROTOCOL)]);
+        let mut doorman = Doorman::default();
+        let arrivals = doorman.for_members(PROTOCOL);
         Driver::start(&DeviceKey::from_bytes(&[seed; 32]), &options, doorman).map(|(driver, _)| (driver, arrivals))
     };
     let (sender, mut arrivals) = start(1)?;

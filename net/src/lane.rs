@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cairn_block::DecodeError;
-use futures::{AsyncReadExt, AsyncWriteExt};
+use futures::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::swarm::Stream;
 use thiserror::Error;
 
-use crate::wire::{LENGTH_BYTES, Message, body_bytes};
+use crate::wire::{Body, LENGTH_BYTES, Message, body_bytes};
 
 /// A body is taken in steps of this size: a length alone makes nobody reserve memory.
 const STEP_BYTES: usize = 64 << 10;
@@ -50,14 +50,7 @@ impl<M: Message> Lane<M> {
 
     /// Sends a message; it may wait in buffers until [`Lane::flush`].
     pub(crate) async fn send(&mut self, message: &M) -> Result<(), LaneError> {
-        let body = message.encode();
-        self.stream.write_all(&body.length()).await?;
-        self.stream.write_all(&body.head).await?;
-        // In steps, so that a reader who has gone is noticed before a megabyte was written.
-        for step in body.tail.chunks(STEP_BYTES) {
-            self.stream.write_all(step).await?;
-        }
-        Ok(())
+        Ok(write(&mut self.stream, message.encode()).await?)
     }
 
     pub(crate) async fn flush(&mut self) -> Result<(), LaneError> {
@@ -75,13 +68,29 @@ impl<M: Message> Lane<M> {
         received.map_err(|_| LaneError::Silent(patience))?
     }
 
-    async fn message(&mut self, bytes_max: usize) -> Result<Option<M>, LaneError> {
+    /// As [`Lane::receive`], on a lane that lasts: the peer may be silent for any time between two messages.
+    pub(crate) async fn next(&mut self, patience: Duration, bytes_max: usize) -> Result<Option<M>, LaneError> {
         let mut length = [0; LENGTH_BYTES];
-        let first = self.stream.read(&mut length).await?;
-        if first == 0 {
+        let begun = self.stream.read(&mut length).await?;
+        if begun == 0 {
             return Ok(None);
         }
-        self.stream.read_exact(&mut length[first..]).await?;
+        let received = tokio::time::timeout(patience, self.rest(length, begun, bytes_max)).await;
+        received.map_err(|_| LaneError::Silent(patience))?.map(Some)
+    }
+
+    async fn message(&mut self, bytes_max: usize) -> Result<Option<M>, LaneError> {
+        let mut length = [0; LENGTH_BYTES];
+        let begun = self.stream.read(&mut length).await?;
+        if begun == 0 {
+            return Ok(None);
+        }
+        self.rest(length, begun, bytes_max).await.map(Some)
+    }
+
+    /// The rest of a message of which some bytes of the length are here.
+    async fn rest(&mut self, mut length: [u8; LENGTH_BYTES], begun: usize, bytes_max: usize) -> Result<M, LaneError> {
+        self.stream.read_exact(&mut length[begun..]).await?;
         let wanted = body_bytes(length, bytes_max)?;
         let mut body = Vec::new();
         while body.len() < wanted {
@@ -89,6 +98,17 @@ impl<M: Message> Lane<M> {
             body.resize(wanted.min(start + STEP_BYTES), 0);
             self.stream.read_exact(&mut body[start..]).await?;
         }
-        Ok(Some(M::decode(&Bytes::from(body))?))
+        Ok(M::decode(&Bytes::from(body))?)
     }
+}
+
+/// Writes a message's body, with its length in front.
+pub(crate) async fn write(out: &mut (impl AsyncWrite + Unpin), body: Body) -> io::Result<()> {
+    out.write_all(&body.length()).await?;
+    out.write_all(&body.head).await?;
+    // In steps, so that a reader who has gone is noticed before a megabyte was written.
+    for step in body.tail.chunks(STEP_BYTES) {
+        out.write_all(step).await?;
+    }
+    Ok(())
 }

@@ -38,6 +38,8 @@ mod serve;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod strikes;
+#[cfg_attr(not(test), expect(dead_code, reason = "the circle uses it next"))]
+mod talk;
 #[cfg(test)]
 mod tests;
 pub mod wire;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use cairn_block::{DeviceId, DeviceKey};
 use cairn_store::BlockStore;
-use libp2p::swarm::StreamProtocol;
 use tokio::task::JoinHandle;
 
 use crate::driver::{Driver, NetError, NetOptions, PeerState};
@@ -35,7 +34,8 @@ impl Net {
         if tokio::runtime::Handle::current().runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
             return Err(NetError::Transport("it takes a runtime with several threads".into()));
         }
-        let (doorman, arrivals) = Doorman::new(vec![StreamProtocol::new(BlocksMessage::PROTOCOL)]);
+        let mut doorman = Doorman::default();
+        let arrivals = doorman.for_members(BlocksMessage::PROTOCOL);
         let (driver, talking) = Driver::start(key, options, doorman)?;
         let strikes = Arc::<Strikes>::default();
         let fetcher = Arc::new(Fetcher::new(driver.clone(), Arc::clone(&strikes)));

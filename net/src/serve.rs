@@ -11,12 +11,10 @@ use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::driver::Arrivals;
 use crate::lane::{Lane, LaneError};
-use crate::lanes::Arrived;
+use crate::lanes::{Arrivals, Arrived};
 use crate::node_id::NodeId;
 use crate::strikes::Strikes;
-use crate::wire::Message;
 use crate::wire::blocks::{BlocksMessage, Found, REQUEST_BYTES_MAX};
 
 /// How long a peer may take to say what it wants.
@@ -56,9 +54,7 @@ impl Server {
                 tracing::debug!(peer = %arrived.peer, "a stream too many was refused");
                 continue;
             };
-            if arrived.protocol.as_ref() == BlocksMessage::PROTOCOL {
-                tokio::spawn(Arc::clone(&self).blocks(arrived, turn));
-            }
+            tokio::spawn(Arc::clone(&self).blocks(arrived, turn));
         }
     }
 

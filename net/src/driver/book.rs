@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use super::PeerState;
 use crate::node_id::NodeId;
+use crate::wire::circle::ADDRESSES_MAX;
 
 /// The first wait after a failure; each further one is twice as long.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait: a member that was off for days is found within this time.
 const RETRY_MAX: Duration = Duration::from_secs(60);
-/// Addresses kept of one peer, the newest first: a laptop moves, and what it told of old places is soon worth nothing.
-const ADDRESSES_MAX: usize = 8;
+/// A connection that lasted for less is a failure as well: who sends us away is not to be dialed without end.
+const STEADY: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -26,6 +27,7 @@ struct Entry {
     /// It was named by a person, not only by the circle.
     is_wanted: bool,
     failures: u32,
+    reached_at: Option<Instant>,
     retry_at: Option<Instant>,
     round_trip: Option<Duration>,
     trouble: Option<String>,
@@ -38,6 +40,13 @@ impl Entry {
             self.addresses.insert(0, address);
         }
         self.addresses.truncate(ADDRESSES_MAX);
+    }
+
+    /// How long to wait after one more failure.
+    fn wait(&mut self) -> Duration {
+        let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(16)).min(RETRY_MAX);
+        self.failures += 1;
+        wait
     }
 }
 
@@ -60,31 +69,50 @@ impl Book {
         entry.retry_at = Some(now);
     }
 
+    /// Somebody said where a member may be, the best address first. Addresses that are new are tried soon; how often, stays.
+    pub(super) fn may_be(&mut self, node: NodeId, mut addresses: Vec<SocketAddr>, now: Instant) {
+        if !self.members.contains(&node) {
+            return;
+        }
+        let entry = self.entries.entry(node).or_default();
+        if addresses.iter().any(|address| !entry.addresses.contains(address)) {
+            entry.retry_at = entry.retry_at.map(|at| at.min(now + RETRY_FIRST));
+        }
+        addresses.reverse();
+        entry.add(addresses);
+    }
+
     pub(super) fn measured(&mut self, node: NodeId, round_trip: Duration) {
         if let Some(entry) = self.entries.get_mut(&node) {
             entry.round_trip = Some(round_trip);
         }
     }
 
-    pub(super) fn reached(&mut self, node: NodeId, dialed: Option<SocketAddr>) {
+    pub(super) fn reached(&mut self, node: NodeId, dialed: Option<SocketAddr>, now: Instant) {
         let entry = self.entries.entry(node).or_default();
         entry.add(dialed);
-        (entry.failures, entry.retry_at, entry.trouble) = (0, None, None);
+        entry.reached_at.get_or_insert(now);
+        (entry.retry_at, entry.trouble) = (None, None);
     }
 
     /// The connection went: it is tried again soon.
     pub(super) fn lost(&mut self, node: NodeId, now: Instant) {
         match self.entries.get_mut(&node) {
-            Some(entry) if entry.is_wanted || self.members.contains(&node) => entry.retry_at = Some(now),
+            Some(entry) if entry.is_wanted || self.members.contains(&node) => {
+                if entry.reached_at.take().is_none_or(|at| at + STEADY <= now) {
+                    entry.failures = 0;
+                    entry.retry_at = Some(now);
+                } else {
+                    entry.retry_at = Some(now + entry.wait());
+                }
+            }
             _ => drop(self.entries.remove(&node)),
         }
     }
 
     pub(super) fn failed(&mut self, node: NodeId, why: String, now: Instant) {
         let Some(entry) = self.entries.get_mut(&node) else { return };
-        let wait = RETRY_FIRST.saturating_mul(1 << entry.failures.min(16)).min(RETRY_MAX);
-        entry.failures += 1;
-        entry.retry_at = Some(now + wait);
+        entry.retry_at = Some(now + entry.wait());
         entry.trouble = Some(why);
     }
 
@@ -162,7 +190,7 @@ mod tests {
     #[test]
     fn strangers_are_not_sought_and_not_kept() {
         let (mut book, nobody, now) = (Book::default(), HashSet::new(), Instant::now());
-        book.reached(node(1), Some(address(1)));
+        book.reached(node(1), Some(address(1)), now);
         book.lost(node(1), now);
         assert!(book.states(&nobody).is_empty());
         book.set_members(HashSet::from([node(2)]));

@@ -35,8 +35,8 @@ impl Transports {
     }
 }
 
-/// libp2p closes after 10 s; members are kept anyway, and who joins may have to type.
-const IDLE: Duration = Duration::from_secs(60);
+/// Strangers that open nothing; members are kept anyway, and who joins has typed its code before it dials.
+const IDLE: Duration = Duration::from_secs(10);
 /// Streams that a peer may have open at a time, over both transports: wants are batched, so few are needed. libp2p's 256 and
 /// 512 would let 64 peers hold 32,768 tasks.
 const STREAMS_MAX: u32 = 128;

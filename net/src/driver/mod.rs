@@ -1,7 +1,9 @@
 //! The one task that owns the swarm: commands in, events out. It never touches the bytes of a stream.
 
+pub(crate) mod address;
 mod book;
 mod build;
+mod dialing;
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -12,26 +14,32 @@ use cairn_block::DeviceKey;
 use futures::StreamExt;
 use futures::channel::oneshot as stream_oneshot;
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::Protocol;
+use libp2p::ping;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, Stream, StreamProtocol, Swarm, SwarmEvent};
-use libp2p::{Multiaddr, ping};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::lanes::{Arrived, Doorman, OpenError};
+use crate::lanes::{Doorman, OpenError, Ties};
 use crate::node_id::NodeId;
+use address::{quic, socket, tcp};
 use book::Book;
 use build::{Behaviour, BehaviourEvent};
+use dialing::{Dialing, why};
 
 pub use build::Transports;
+pub(crate) use dialing::Over;
 
 /// Commands that wait for the driver. It does nothing that takes time, so few ever do.
 const COMMANDS_MAX: usize = 256;
-/// How often members that aren't connected are looked at.
+/// How often members that aren't connected are looked at, and who should go.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long somebody who is no member stays connected: time for the four messages of joining, each at its slowest.
+const STRANGERS_LAST: Duration = Duration::from_secs(60);
+/// How long a connection outlives the membership of its peer, so that it can be told why. It opens no stream meanwhile.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How a node talks to others.
 #[derive(Debug, Clone)]
@@ -79,6 +87,9 @@ pub struct PeerState {
 enum Command {
     Open(NodeId, StreamProtocol, stream_oneshot::Sender<Result<Stream, OpenError>>),
     Know(NodeId, Vec<SocketAddr>),
+    MayBe(NodeId, Vec<SocketAddr>),
+    Dial(SocketAddr, Over, oneshot::Sender<Result<NodeId, String>>),
+    Part(NodeId),
     Members,
     Peers(oneshot::Sender<Vec<PeerState>>),
     End,
@@ -91,6 +102,8 @@ pub(crate) struct Driver {
     doorman: Arc<Doorman>,
     commands: mpsc::Sender<Command>,
     listening: watch::Receiver<Vec<SocketAddr>>,
+    ties: watch::Receiver<Ties>,
+    transports: Transports,
     pings: Pings,
 }
 
@@ -116,19 +129,23 @@ impl Driver {
         }
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let (told, listening) = watch::channel(Vec::new());
+        let (tied, ties) = watch::channel(Ties::default());
         let task = Task {
             swarm,
             doorman: Arc::clone(&doorman),
             transports: options.transports,
             orders,
             told,
+            tied,
             companions,
             book: Book::default(),
+            dialing: Dialing::default(),
+            leaving: HashMap::new(),
             pings: Pings::default(),
         };
         let pings = Arc::clone(&task.pings);
         let task = tokio::spawn(task.run());
-        Ok((Driver { me, doorman, commands, listening, pings }, task))
+        Ok((Driver { me, doorman, commands, listening, ties, transports: options.transports, pings }, task))
     }
 
     pub(crate) fn me(&self) -> NodeId {
@@ -147,7 +164,38 @@ impl Driver {
         opened.await.map_err(|_| gone())?
     }
 
-    /// Where a peer may be found.
+    /// Who is connected. Changes with connections and with members.
+    pub(crate) fn ties(&self) -> watch::Receiver<Ties> {
+        let mut ties = self.ties.clone();
+        // What is there already is news to whoever asks.
+        ties.mark_changed();
+        ties
+    }
+
+    /// What travels over which transports.
+    pub(crate) fn transports(&self) -> Transports {
+        self.transports
+    }
+
+    /// Connects with whoever is at an address; the error is for people.
+    pub(crate) async fn dial(&self, address: SocketAddr, over: Over) -> Result<NodeId, String> {
+        let (answer, dialed) = oneshot::channel();
+        let gone = || "this node has ended".to_owned();
+        self.commands.send(Command::Dial(address, over, answer)).await.map_err(|_| gone())?;
+        dialed.await.map_err(|_| gone())?
+    }
+
+    /// Ends the connections of a peer that is no member: everything was said.
+    pub(crate) async fn part(&self, peer: NodeId) {
+        let _ = self.commands.send(Command::Part(peer)).await;
+    }
+
+    /// Where a member was told to be, the best address first. It is sought there at its own pace.
+    pub(crate) async fn may_be(&self, peer: NodeId, addresses: Vec<SocketAddr>) {
+        let _ = self.commands.send(Command::MayBe(peer, addresses)).await;
+    }
+
+    /// Where a person says that a peer may be found.
     pub(crate) async fn know(&self, peer: NodeId, addresses: Vec<SocketAddr>) {
         let _ = self.commands.send(Command::Know(peer, addresses)).await;
     }
@@ -177,6 +225,11 @@ impl Driver {
         Ok(there.clone())
     }
 
+    /// Where the node listens now, and in future.
+    pub(crate) fn listens(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.listening.clone()
+    }
+
     pub(crate) async fn end(&self) {
         let _ = self.commands.send(Command::End).await;
     }
@@ -197,36 +250,18 @@ fn listen(
     Ok(())
 }
 
-fn tcp(address: SocketAddr) -> Multiaddr {
-    Multiaddr::from(address.ip()).with(Protocol::Tcp(address.port()))
-}
-
-fn quic(address: SocketAddr) -> Multiaddr {
-    Multiaddr::from(address.ip()).with(Protocol::Udp(address.port())).with(Protocol::QuicV1)
-}
-
-/// The socket address of a transport of ours; none of others.
-fn socket(address: &Multiaddr) -> Option<SocketAddr> {
-    let mut parts = address.iter();
-    let ip = match parts.next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => std::net::IpAddr::from(ip),
-        _ => return None,
-    };
-    match parts.next()? {
-        Protocol::Tcp(port) | Protocol::Udp(port) => Some(SocketAddr::new(ip, port)),
-        _ => None,
-    }
-}
-
 struct Task {
     swarm: Swarm<Behaviour>,
     doorman: Arc<Doorman>,
     transports: Transports,
     orders: mpsc::Receiver<Command>,
     told: watch::Sender<Vec<SocketAddr>>,
+    tied: watch::Sender<Ties>,
     companions: Companions,
     book: Book,
+    dialing: Dialing,
+    /// Who is no member and goes at this time at the latest.
+    leaving: HashMap<NodeId, Instant>,
     pings: Pings,
 }
 
@@ -241,7 +276,10 @@ impl Task {
                     Some(order) => self.obey(order),
                 },
                 event = self.swarm.select_next_some() => self.hear(event),
-                _ = look.tick() => self.dial(),
+                _ = look.tick() => {
+                    self.let_go();
+                    self.dial();
+                }
             }
         }
     }
@@ -253,15 +291,31 @@ impl Task {
                 self.book.know(peer, addresses, Instant::now());
                 self.dial();
             }
+            Command::MayBe(peer, addresses) => {
+                self.book.may_be(peer, addresses, Instant::now());
+                self.dial();
+            }
+            Command::Dial(address, over, answer) => self.dialing.dial(&mut self.swarm, address, over, answer),
+            Command::Part(peer) => {
+                if !self.doorman.is_member(&peer) {
+                    let _ = self.swarm.disconnect_peer_id(peer.peer_id());
+                }
+            }
             Command::Members => {
                 // What the doorman says now: of two changes at once the last one counts in both places.
                 let members = self.doorman.members();
                 let connected: Vec<NodeId> = self.swarm.behaviour().lanes.connected().copied().collect();
-                // A member that is none any more: what it has open ends with the connection.
-                for peer in connected.into_iter().filter(|peer| self.book.is_member(peer) && !members.contains(peer)) {
-                    let _ = self.swarm.disconnect_peer_id(peer.peer_id());
+                let now = Instant::now();
+                for peer in connected {
+                    match members.contains(&peer) {
+                        true => drop(self.leaving.remove(&peer)),
+                        // A member that is none any more: what it has open ends with the connection.
+                        false if self.book.is_member(&peer) => drop(self.leaving.insert(peer, now + FAREWELL)),
+                        false => {}
+                    }
                 }
                 self.book.set_members(members);
+                self.tell_ties();
                 self.dial();
             }
             Command::Peers(answer) => {
@@ -269,6 +323,22 @@ impl Task {
                 let _ = answer.send(self.book.states(&connected));
             }
             Command::End => {}
+        }
+    }
+
+    fn tell_ties(&self) {
+        self.tied.send_replace(self.swarm.behaviour().lanes.ties());
+    }
+
+    /// Ends the connections of those who are no members and have had their time.
+    fn let_go(&mut self) {
+        let now = Instant::now();
+        let due: Vec<NodeId> = self.leaving.iter().filter(|(_, at)| **at <= now).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            self.leaving.remove(&peer);
+            if !self.doorman.is_member(&peer) {
+                let _ = self.swarm.disconnect_peer_id(peer.peer_id());
+            }
         }
     }
 
@@ -287,7 +357,7 @@ impl Task {
             match self.swarm.dial(options) {
                 Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
                 // No event follows.
-                Err(error) => self.book.failed(peer, error.to_string(), Instant::now()),
+                Err(error) => self.book.failed(peer, why(&error), Instant::now()),
             }
         }
     }
@@ -307,24 +377,39 @@ impl Task {
                     tracing::warn!(%socket, %error, "no QUIC here: peers come over TCP");
                 }
             }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                let Some(socket) = socket(&address) else { return };
+                self.told.send_modify(|told| told.retain(|known| *known != socket));
+            }
             SwarmEvent::ListenerClosed { reason: Err(error), .. } => {
                 tracing::warn!(%error, "an address is no longer listened on");
             }
-            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 let Some(peer) = NodeId::of_peer(&peer_id) else { return };
                 tracing::debug!(%peer, ?endpoint, "connected");
                 let dialed = endpoint.is_dialer().then(|| socket(endpoint.get_remote_address())).flatten();
-                self.book.reached(peer, dialed);
+                let now = Instant::now();
+                self.book.reached(peer, dialed, now);
+                self.dialing.answered(connection_id, Ok(peer));
+                if !self.doorman.is_member(&peer) {
+                    self.leaving.entry(peer).or_insert(now + STRANGERS_LAST);
+                }
+                self.tell_ties();
             }
             SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
                 let Some(peer) = NodeId::of_peer(&peer_id) else { return };
                 tracing::debug!(%peer, ?cause, "disconnected");
+                self.leaving.remove(&peer);
                 self.book.lost(peer, Instant::now());
+                self.tell_ties();
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
-                let Some(peer) = NodeId::of_peer(&peer_id) else { return };
-                tracing::debug!(%peer, %error, "not reached");
-                self.book.failed(peer, error.to_string(), Instant::now());
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                tracing::debug!(?peer_id, %error, "not reached");
+                self.dialing.answered(connection_id, Err(why(&error)));
+                // A dial to an address alone knows the peer only where it was reached and sent away.
+                if let Some(peer) = peer_id.and_then(|peer| NodeId::of_peer(&peer)) {
+                    self.book.failed(peer, why(&error), Instant::now());
+                }
             }
             // libp2p leaves a line on which nothing comes back to us; over TCP nobody else would notice for many minutes.
             SwarmEvent::Behaviour(BehaviourEvent::Ping(ping::Event {
@@ -345,6 +430,3 @@ impl Task {
         }
     }
 }
-
-/// Streams that peers open come out of here.
-pub(crate) type Arrivals = mpsc::Receiver<Arrived>;

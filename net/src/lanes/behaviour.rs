@@ -1,7 +1,8 @@
 //! Which connections there are to each peer, and which of them a stream takes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -17,6 +18,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use super::handler::Handler;
 use super::{Doorman, OpenError, Want};
+use crate::driver::address::socket;
 use crate::node_id::NodeId;
 
 /// Peers that are no members, connected at a time: enough to join, too few to take a member's place.
@@ -34,7 +36,20 @@ pub(crate) struct Lanes {
 struct Line {
     id: ConnectionId,
     is_relayed: bool,
+    /// Where this node dialed the peer; none where the peer dialed.
+    dialed: Option<SocketAddr>,
 }
+
+/// How a peer is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tie {
+    pub(crate) is_member: bool,
+    /// Where this node reached it.
+    pub(crate) dialed: Option<SocketAddr>,
+}
+
+/// All peers that are connected.
+pub(crate) type Ties = Arc<BTreeMap<NodeId, Tie>>;
 
 impl Lanes {
     pub(crate) fn new(doorman: Arc<Doorman>) -> Self {
@@ -67,6 +82,15 @@ impl Lanes {
     /// Peers with a connection.
     pub(crate) fn connected(&self) -> impl Iterator<Item = &NodeId> {
         self.lines.keys()
+    }
+
+    /// How each of them is connected.
+    pub(crate) fn ties(&self) -> Ties {
+        let tie = |(peer, lines): (&NodeId, &Vec<Line>)| {
+            let dialed = lines.iter().rev().find_map(|line| line.dialed);
+            (*peer, Tie { is_member: self.doorman.is_member(peer), dialed })
+        };
+        Arc::new(self.lines.iter().map(tie).collect())
     }
 
     fn handler(&self, peer: &PeerId) -> Result<Handler, ConnectionDenied> {
@@ -110,7 +134,10 @@ impl NetworkBehaviour for Lanes {
         match event {
             FromSwarm::ConnectionEstablished(ConnectionEstablished { peer_id, connection_id, endpoint, .. }) => {
                 if let Some(peer) = NodeId::of_peer(&peer_id) {
-                    let line = Line { id: connection_id, is_relayed: endpoint.is_relayed() };
+                    let is_relayed = endpoint.is_relayed();
+                    let is_direct = endpoint.is_dialer() && !is_relayed;
+                    let dialed = is_direct.then(|| socket(endpoint.get_remote_address())).flatten();
+                    let line = Line { id: connection_id, is_relayed, dialed };
                     self.lines.entry(peer).or_default().push(line);
                 }
             }

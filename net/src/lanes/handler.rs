@@ -50,7 +50,7 @@ impl ConnectionHandler for Handler {
     }
 
     /// Members stay connected: heads are pushed, and a connection that is there saves the handshake. Others stay as long
-    /// as they have a stream.
+    /// as they have a stream, and not longer than the driver lets strangers stay.
     fn connection_keep_alive(&self) -> bool {
         self.doorman.is_member(&self.peer)
     }
@@ -85,7 +85,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
                 protocol: (stream, protocol), ..
             }) => {
-                self.doorman.let_in(Arrived { peer: self.peer, protocol, stream });
+                self.doorman.let_in(&protocol, Arrived { peer: self.peer, stream });
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol: stream, info: answer }) => {
                 // Who asked may have gone; the stream is reset then.

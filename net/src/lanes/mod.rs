@@ -8,26 +8,30 @@ mod behaviour;
 mod handler;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use libp2p::swarm::{Stream, StreamProtocol};
 use parking_lot::RwLock;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub(crate) use behaviour::Lanes;
+pub(crate) use behaviour::{Lanes, Tie, Ties};
 pub(crate) use handler::Want;
 
 use crate::node_id::NodeId;
 
-/// Streams that came and that nobody has taken yet. What comes on top ends at once: its opener asks again or elsewhere.
+/// Streams of one protocol that came and that nobody has taken yet. What comes on top ends at once: its opener asks again or
+/// elsewhere.
 const ARRIVED_MAX: usize = 256;
 
 /// A stream that a peer opened.
 pub(crate) struct Arrived {
     pub(crate) peer: NodeId,
-    pub(crate) protocol: StreamProtocol,
     pub(crate) stream: Stream,
 }
+
+/// Streams of one protocol that peers opened come out of here.
+pub(crate) type Arrivals = mpsc::Receiver<Arrived>;
 
 /// Why a stream could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -46,20 +50,37 @@ pub enum OpenError {
     Broken(String),
 }
 
-/// Decides who may open what, and takes what was opened.
-#[derive(Debug)]
+/// Decides who may open what, and gives what was opened to who serves it.
+#[derive(Debug, Default)]
 pub(crate) struct Doorman {
     members: RwLock<HashSet<NodeId>>,
-    for_members: Vec<StreamProtocol>,
+    doors: Vec<Door>,
+    admits_guests: AtomicBool,
+}
+
+/// One protocol, and who serves it.
+#[derive(Debug)]
+struct Door {
+    protocol: StreamProtocol,
+    is_for_guests: bool,
     arrived: mpsc::Sender<Arrived>,
 }
 
 impl Doorman {
-    /// Streams that are let in come out of the receiver.
-    pub(crate) fn new(for_members: Vec<StreamProtocol>) -> (Self, mpsc::Receiver<Arrived>) {
+    /// A protocol that members may open. Its streams come out of the receiver.
+    pub(crate) fn for_members(&mut self, protocol: &'static str) -> Arrivals {
+        self.door(protocol, false)
+    }
+
+    /// A protocol that anybody may open, but only while guests are admitted.
+    pub(crate) fn for_guests(&mut self, protocol: &'static str) -> Arrivals {
+        self.door(protocol, true)
+    }
+
+    fn door(&mut self, protocol: &'static str, is_for_guests: bool) -> Arrivals {
         let (arrived, receiver) = mpsc::channel(ARRIVED_MAX);
-        let doorman = Doorman { members: RwLock::default(), for_members, arrived };
-        (doorman, receiver)
+        self.doors.push(Door { protocol: StreamProtocol::new(protocol), is_for_guests, arrived });
+        receiver
     }
 
     pub(crate) fn set_members(&self, members: HashSet<NodeId>) {
@@ -74,18 +95,29 @@ impl Doorman {
         self.members.read().contains(peer)
     }
 
-    /// What a peer may open now: looked at again for each stream, so that one that was revoked opens no more.
-    fn offered(&self, peer: &NodeId) -> Vec<StreamProtocol> {
-        if self.is_member(peer) { self.for_members.clone() } else { Vec::new() }
+    /// Whether those who are no members may ask to become some.
+    pub(crate) fn admit_guests(&self, admits: bool) {
+        self.admits_guests.store(admits, Ordering::Release);
     }
 
-    fn let_in(&self, arrived: Arrived) {
+    /// What a peer may open now: looked at again for each stream, so that one that was revoked opens no more.
+    fn offered(&self, peer: &NodeId) -> Vec<StreamProtocol> {
+        let is_member = self.is_member(peer);
+        self.doors.iter().filter(|door| self.is_open(door, is_member)).map(|door| door.protocol.clone()).collect()
+    }
+
+    fn is_open(&self, door: &Door, is_member: bool) -> bool {
+        if door.is_for_guests { self.admits_guests.load(Ordering::Acquire) } else { is_member }
+    }
+
+    fn let_in(&self, protocol: &StreamProtocol, arrived: Arrived) {
+        let Some(door) = self.doors.iter().find(|door| door.protocol == *protocol) else { return };
         // Membership may have ended while the stream was negotiated.
-        if !self.offered(&arrived.peer).contains(&arrived.protocol) {
+        if !self.is_open(door, self.is_member(&arrived.peer)) {
             return;
         }
-        if let Err(error) = self.arrived.try_send(arrived) {
-            tracing::warn!(%error, "a stream was refused: more came than can be served");
+        if let Err(error) = door.arrived.try_send(arrived) {
+            tracing::warn!(%protocol, %error, "a stream was refused: more came than can be served");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Peers that don't keep to the protocol: no wrong byte comes through, an honest one is found, the culprit is named.
 
 use futures::AsyncWriteExt;
-use libp2p::swarm::{Stream, StreamProtocol};
+use libp2p::swarm::Stream;
 
 use super::*;
 use crate::driver::Driver;
@@ -64,7 +64,8 @@ impl Does {
 
 /// A peer that does the same with everything it is asked.
 async fn hostile(seed: u8, does: Does, member: NodeId) -> (Driver, SocketAddr) {
-    let (doorman, mut arrivals) = Doorman::new(vec![StreamProtocol::new(BlocksMessage::PROTOCOL)]);
+    let mut doorman = Doorman::default();
+    let mut arrivals = doorman.for_members(BlocksMessage::PROTOCOL);
     let key = DeviceKey::from_bytes(&[seed; 32]);
     let (driver, _) = Driver::start(&key, &options(Transports::Both), doorman).expect("a node");
     driver.set_members(HashSet::from([member])).await;

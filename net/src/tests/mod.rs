@@ -2,6 +2,7 @@
 
 mod hostile;
 mod serving;
+mod talking;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;

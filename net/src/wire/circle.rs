@@ -13,6 +13,9 @@ const EPOCH: u8 = 3;
 /// Epochs in one *want*.
 pub const EPOCHS_WANTED_MAX: u16 = 16;
 
+/// Addresses of one member: a laptop moves, and what it told of old places is soon worth nothing.
+pub const ADDRESSES_MAX: usize = 8;
+
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CircleMessage {
