@@ -62,7 +62,7 @@ pub(super) enum Kept {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spec {
     blocks: [Fact<Kept>; BLOCKS],
-    /// Removed by a sweep and not put since: may be back after any crash.
+    /// Removed by a sweep and not durably put since: may be back after any crash, and whenever the index is made anew.
     swept: [bool; BLOCKS],
     /// Damaged since it was last synced whole. The last records of a log may go with a crash, if they are damaged.
     harmed: [bool; BLOCKS],
@@ -87,7 +87,6 @@ impl Spec {
 
     pub(super) fn put(&mut self, block: usize) {
         self.blocks[block].set(Kept::Sound);
-        self.swept[block] = false;
     }
 
     pub(super) fn damage(&mut self, block: usize) {
@@ -102,6 +101,10 @@ impl Spec {
         self.deltas.values_mut().for_each(Fact::sync);
         for (harmed, fact) in self.harmed.iter_mut().zip(&self.blocks) {
             *harmed &= fact.now == Kept::Damaged;
+        }
+        // A put that a crash may still take leaves what was swept before.
+        for (swept, fact) in self.swept.iter_mut().zip(&self.blocks) {
+            *swept &= fact.now != Kept::Sound;
         }
     }
 
@@ -181,6 +184,7 @@ impl Spec {
         let is_garbage = self.swept[block];
         let is_possible = self.blocks[block].learn(seen);
         self.harmed[block] = seen == Kept::Damaged;
+        self.swept[block] &= seen != Kept::Sound;
         is_possible || is_garbage || may_be
     }
 
