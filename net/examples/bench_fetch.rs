@@ -7,14 +7,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use cairn_block::circle::{Class, Role};
 use cairn_block::{Block, BlockId, DeviceKey};
 use cairn_net::bench::raw_stream;
-use cairn_net::{Net, NetOptions, Router, Transports};
+use cairn_net::join::Request;
+use cairn_net::{CircleShelf, InviteOffer, Net, NetOptions, Router, SavedCircle, Transports};
 use cairn_store::{Ask, BlockStore, MemoryStore};
 
 const BLOCK_BYTES: usize = 256 << 10;
 const READERS: usize = 16;
 const ROUNDS: usize = 3;
+
+/// The circle ends with the bench.
+struct Nowhere;
+
+impl CircleShelf for Nowhere {
+    fn save(&self, _: &SavedCircle) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 fn main() {
     let mib: usize = std::env::args().nth(1).and_then(|mib| mib.parse().ok()).unwrap_or(512);
@@ -63,11 +74,16 @@ fn fetch_all(runtime: &tokio::runtime::Runtime, transports: Transports, blocks: 
     });
     let options = NetOptions { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], transports };
     let (holder, reader, router) = runtime.block_on(async {
-        let start = |seed: u8, store| Net::start(&DeviceKey::from_bytes(&[seed; 32]), &options, store).expect("a node");
+        let start = |seed: u8, store| {
+            let key = DeviceKey::from_bytes(&[seed; 32]);
+            Net::start(&key, &options, store, None, Arc::new(Nowhere)).expect("a node")
+        };
         let (holder, reader) = (start(1, holder_store), start(2, Arc::new(MemoryStore::new())));
-        holder.set_members([reader.me().device()]).await;
-        reader.set_members([holder.me().device()]).await;
-        reader.know(holder.me(), holder.listening(1).await.expect("it listens")).await;
+        let named = |name: &str| Request { name: name.into(), zone: "home".into(), capacity: 0, class: Class::Anchor };
+        holder.found(named("holder")).await.expect("a circle");
+        let invite = holder.invite(InviteOffer::of(Role::Member)).await.expect("an invitation");
+        let address = holder.listening(1).await.expect("it listens");
+        reader.join(&address, None, &invite.code, named("reader")).await.expect("it joins");
         while !reader.peers().await.expect("it runs").iter().any(|peer| peer.is_connected) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -8,15 +8,16 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cairn_block::circle::Role;
-use cairn_block::limits::MEMBER_TEXT_BYTES_MAX;
+use cairn_block::circle::{Class, Member, Role};
+use cairn_block::limits::{EPOCH_BYTES_MAX, EPOCHS_KEPT, MEMBER_TEXT_BYTES_MAX};
 use cairn_block::{DecodeError, DeviceId, Reader, Writer, unwrap, wrap};
 use spake2::{Ed25519Group, Identity, Password, Spake2};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::wire::join::{CONFIRMATION_BYTES, PAKE_BYTES};
+use crate::wire::circle::{Whereabouts, decode_whereabouts, encode_whereabouts};
+use crate::wire::join::{CONFIRMATION_BYTES, PAKE_BYTES, SECRET_BYTES_MAX, WELCOME_EPOCHS_BYTES_MAX};
 
 /// How long a code is good.
 pub const CODE_LASTS: Duration = Duration::from_secs(600);
@@ -47,6 +48,11 @@ impl Code {
         let is_word = |word: &str| bip39::Language::English.find_word(word).is_some();
         let is_code = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()) && is_word(one) && is_word(two);
         is_code.then(|| Code(Zeroizing::new(format!("{digits}-{one}-{two}"))))
+    }
+
+    /// The same code again: it is shown, and it is compared.
+    pub(crate) fn copy(&self) -> Code {
+        Code(self.0.clone())
     }
 
     /// The text, to be shown to a person and to nobody else.
@@ -96,7 +102,7 @@ impl From<DecodeError> for JoinError {
     }
 }
 
-/// What a node wants to be.
+/// What a node wants to be. What it may do is not its to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// Its name in the circle.
@@ -105,16 +111,23 @@ pub struct Request {
     pub zone: String,
     /// Bytes that it stores for others.
     pub capacity: u64,
-    /// Its role.
-    pub role: Role,
+    /// Whether it is mostly on.
+    pub class: Class,
 }
 
 impl Request {
+    /// The member that this makes of a node.
+    pub fn member(self, node: DeviceId, role: Role) -> Member {
+        let Request { name, zone, capacity, class } = self;
+        // Signing puts right when it joined.
+        Member { node, name, zone, capacity, role, class, joined: 1 }
+    }
+
     fn encode(&self) -> Result<Vec<u8>, JoinError> {
         let mut out = Writer::with_capacity(160);
         out.bytes8("name", MEMBER_TEXT_BYTES_MAX, self.name.as_bytes()).map_err(|_| JoinError::Protocol)?;
         out.bytes8("zone", MEMBER_TEXT_BYTES_MAX, self.zone.as_bytes()).map_err(|_| JoinError::Protocol)?;
-        out.u64(self.capacity).u8(self.role as u8);
+        out.u64(self.capacity).u8(self.class as u8);
         Ok(out.into_vec())
     }
 
@@ -124,9 +137,76 @@ impl Request {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| JoinError::Protocol);
         let name = text(input.bytes8("name", MEMBER_TEXT_BYTES_MAX)?)?;
         let zone = text(input.bytes8("zone", MEMBER_TEXT_BYTES_MAX)?)?;
-        let (capacity, role) = (input.u64("capacity")?, input.u8("role")?);
+        let capacity = input.u64("capacity")?;
+        let class = match input.u8("class")? {
+            0 => Class::Anchor,
+            1 => Class::Roaming,
+            _ => return Err(JoinError::Protocol),
+        };
         input.finish("request to join")?;
-        Ok(Request { name, zone, capacity, role: Role::from_u8(role).ok_or(JoinError::Protocol)? })
+        Ok(Request { name, zone, capacity, class })
+    }
+}
+
+/// What a new member is given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The newest epochs, each the one before the next; the last one is trusted because the code was.
+    pub epochs: Vec<Bytes>,
+    /// Something that only the new member gets to know, such as the master key for another device of the same person.
+    pub secret: Option<Zeroizing<Vec<u8>>>,
+    /// Where members may be found.
+    pub whereabouts: Whereabouts,
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Grant({} epochs)", self.epochs.len())
+    }
+}
+
+impl Grant {
+    /// Of the epochs the newest that there is room for.
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let (mut fit, mut bytes) = (0, 0);
+        for epoch in self.epochs.iter().rev().take(EPOCHS_KEPT) {
+            bytes += epoch.len();
+            if bytes > WELCOME_EPOCHS_BYTES_MAX {
+                break;
+            }
+            fit += 1;
+        }
+        let epochs = &self.epochs[self.epochs.len() - fit..];
+        let secret = self.secret.as_ref().map_or(&[][..], |secret| &secret[..]);
+        let mut rest = Writer::new();
+        encode_whereabouts(&self.whereabouts, &mut rest);
+        // All at once, so that no copy of the secret is left behind by growing.
+        let length = 1 + epochs.iter().map(|epoch| 4 + epoch.len()).sum::<usize>() + 2 + secret.len() + rest.len();
+        let mut out = Zeroizing::new(Vec::with_capacity(length));
+        out.push(u8::try_from(fit).unwrap_or(u8::MAX));
+        for epoch in epochs {
+            out.extend_from_slice(&u32::try_from(epoch.len()).unwrap_or(u32::MAX).to_le_bytes());
+            out.extend_from_slice(epoch);
+        }
+        out.extend_from_slice(&u16::try_from(secret.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend_from_slice(secret);
+        out.extend_from_slice(rest.as_slice());
+        out
+    }
+
+    fn decode(plain: &[u8]) -> Result<Grant, JoinError> {
+        let mut input = Reader::new(plain);
+        let count = usize::from(input.u8("epochs")?);
+        if count == 0 || count > EPOCHS_KEPT {
+            return Err(JoinError::Protocol);
+        }
+        let one = |input: &mut Reader<'_>| input.bytes32("epoch", EPOCH_BYTES_MAX).map(Bytes::copy_from_slice);
+        let epochs = (0..count).map(|_| one(&mut input)).collect::<Result<Vec<_>, _>>()?;
+        let secret = input.bytes16("secret", SECRET_BYTES_MAX)?;
+        let secret = (!secret.is_empty()).then(|| Zeroizing::new(secret.to_vec()));
+        let whereabouts = decode_whereabouts(&mut input)?;
+        input.finish("welcome")?;
+        Ok(Grant { epochs, secret, whereabouts })
     }
 }
 
@@ -155,9 +235,19 @@ pub struct Invitation {
 }
 
 impl Invitation {
-    /// Opens one.
-    pub fn new(code: Code, now: Instant) -> Invitation {
-        Invitation { code, expires: now + CODE_LASTS, tries_left: TRIES_MAX, is_closed: false }
+    /// Opens one, for at most [`CODE_LASTS`].
+    pub fn new(code: Code, now: Instant, lasts: Duration) -> Invitation {
+        Invitation { code, expires: now + lasts.min(CODE_LASTS), tries_left: TRIES_MAX, is_closed: false }
+    }
+
+    /// When it ends by itself.
+    pub const fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// Guesses that it still survives.
+    pub const fn tries_left(&self) -> u8 {
+        self.tries_left
     }
 
     /// Whether it may still be answered.
@@ -192,7 +282,8 @@ impl Invitation {
         Ok((reply, confirmation, Asked { keys }))
     }
 
-    /// Takes an *ask*. With the first right one the invitation is closed: one code, one member, however many began in time.
+    /// Takes an *ask*. Who is taken closes the invitation ([`Invitation::close`]): one code, one member, however many began
+    /// in time. Who isn't, though it knew the code, gets its try back ([`Invitation::give_back`]).
     pub fn ask(
         &mut self,
         now: Instant,
@@ -202,10 +293,18 @@ impl Invitation {
     ) -> Result<Request, JoinError> {
         self.check_open(now)?;
         asked.keys.check(Side::Joiner, confirmation)?;
-        let request = Request::decode(&asked.keys.open(Side::Joiner, sealed)?)?;
+        Request::decode(&asked.keys.open(Side::Joiner, sealed)?)
+    }
+
+    /// Ends it.
+    pub fn close(&mut self) {
         self.is_closed = true;
         self.code.0.zeroize();
-        Ok(request)
+    }
+
+    /// The code was right and its holder couldn't be taken, for a reason that it may mend.
+    pub fn give_back(&mut self) {
+        self.tries_left = TRIES_MAX.min(self.tries_left + 1);
     }
 }
 
@@ -216,9 +315,9 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Seals the circle's newest epoch for the one who asked.
-    pub fn welcome(&self, epoch: &[u8]) -> Bytes {
-        self.keys.seal(Side::Inviter, epoch).into()
+    /// Seals what the one who asked is given.
+    pub fn welcome(&self, grant: &Grant) -> Bytes {
+        self.keys.seal(Side::Inviter, &grant.encode()).into()
     }
 }
 
@@ -244,24 +343,24 @@ impl Joining {
         reply: &[u8; PAKE_BYTES],
         confirmation: &[u8; CONFIRMATION_BYTES],
         request: &Request,
-    ) -> Result<(Joined, [u8; CONFIRMATION_BYTES], Bytes), JoinError> {
+    ) -> Result<(Asking, [u8; CONFIRMATION_BYTES], Bytes), JoinError> {
         let keys = Keys::of(self.exchange, self.ends, reply, [&self.hello[..], &reply[..]].concat())?;
         keys.check(Side::Inviter, confirmation)?;
         let sealed = keys.seal(Side::Joiner, &request.encode()?);
-        Ok((Joined { keys: keys.clone() }, keys.confirmation(Side::Joiner), sealed.into()))
+        Ok((Asking { keys: keys.clone() }, keys.confirmation(Side::Joiner), sealed.into()))
     }
 }
 
 /// Who joins, waiting for the *welcome*.
 #[derive(Debug)]
-pub struct Joined {
+pub struct Asking {
     keys: Keys,
 }
 
-impl Joined {
-    /// The circle's newest epoch, as the inviter has it: it is trusted because the code was.
-    pub fn welcome(&self, sealed: &[u8]) -> Result<Bytes, JoinError> {
-        Ok(Bytes::copy_from_slice(&self.keys.open(Side::Inviter, sealed)?))
+impl Asking {
+    /// What the inviter gives: it is trusted because the code was.
+    pub fn welcome(&self, sealed: &[u8]) -> Result<Grant, JoinError> {
+        Grant::decode(&self.keys.open(Side::Inviter, sealed)?)
     }
 }
 
@@ -350,7 +449,15 @@ mod tests {
     }
 
     fn request() -> Request {
-        Request { name: "attic".into(), zone: "home".into(), capacity: 1 << 40, role: Role::Member }
+        Request { name: "attic".into(), zone: "home".into(), capacity: 1 << 40, class: Class::Roaming }
+    }
+
+    fn grant() -> Grant {
+        Grant {
+            epochs: vec![Bytes::from_static(b"one"), Bytes::from_static(b"epoch")],
+            secret: Some(Zeroizing::new(vec![7; SECRET_BYTES_MAX])),
+            whereabouts: Whereabouts::from([(DeviceId::from_bytes([1; 32]), vec![([192, 0, 2, 1], 4242).into()])]),
+        }
     }
 
     /// The whole exchange, as far as it gets.
@@ -360,27 +467,28 @@ mod tests {
         typed: &Code,
         said: Ends,
         heard: Ends,
-    ) -> Result<Bytes, JoinError> {
+    ) -> Result<Grant, JoinError> {
         let (joining, hello) = Joining::hello(typed, said)?;
         let (reply, confirmation, asked) = invitation.hello(now, heard, &hello)?;
         let (joined, confirmation, sealed) = joining.reply(&reply, &confirmation, &request())?;
         assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed)?, request());
-        joined.welcome(&asked.welcome(b"epoch"))
+        invitation.close();
+        joined.welcome(&asked.welcome(&grant()))
     }
 
     #[test]
     fn the_right_code_joins_once() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         let typed = code("  0042 Abandon ZOO ");
-        assert_eq!(join(&mut invitation, now, &typed, ends(), ends()).as_deref(), Ok(&b"epoch"[..]));
+        assert_eq!(join(&mut invitation, now, &typed, ends(), ends()), Ok(grant()));
         assert_eq!(join(&mut invitation, now, &typed, ends(), ends()), Err(JoinError::WrongCode));
     }
 
     #[test]
     fn a_wrong_code_is_found_out_by_who_joins_and_three_of_them_end_the_invitation() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         for _ in 0..TRIES_MAX {
             let wrong = join(&mut invitation, now, &code("0043-abandon-zoo"), ends(), ends());
             assert_eq!(wrong, Err(JoinError::WrongCode));
@@ -392,7 +500,7 @@ mod tests {
     #[test]
     fn cutting_the_line_after_the_reply_costs_a_try() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         for _ in 0..TRIES_MAX {
             let (_, hello) = Joining::hello(&code("1111-able-able"), ends()).expect("hello");
             assert!(invitation.hello(now, ends(), &hello).is_ok());
@@ -403,7 +511,7 @@ mod tests {
     #[test]
     fn of_two_who_begin_with_one_code_one_joins_and_the_third_try_may_be_the_right_one() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         let mut begun = Vec::new();
         for _ in 0..TRIES_MAX {
             let (joining, hello) = Joining::hello(&code("0042-abandon-zoo"), ends()).expect("hello");
@@ -415,15 +523,44 @@ mod tests {
         let late = now + CODE_LASTS;
         assert_eq!(invitation.ask(late, &asked, &confirmation, &sealed), Err(JoinError::Expired));
         assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Ok(request()));
+        invitation.close();
         for (asked, confirmation, sealed) in begun {
             assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Err(JoinError::WrongCode));
         }
     }
 
     #[test]
+    fn who_knew_the_code_and_is_not_taken_gets_its_try_back() {
+        let now = Instant::now();
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
+        for _ in 0..2 * TRIES_MAX {
+            let (joining, hello) = Joining::hello(&code("0042-abandon-zoo"), ends()).expect("hello");
+            let (reply, confirmation, asked) = invitation.hello(now, ends(), &hello).expect("reply");
+            let (_, confirmation, sealed) = joining.reply(&reply, &confirmation, &request()).expect("ask");
+            assert_eq!(invitation.ask(now, &asked, &confirmation, &sealed), Ok(request()));
+            assert_eq!(invitation.tries_left(), TRIES_MAX - 1);
+            invitation.give_back();
+        }
+    }
+
+    #[test]
+    fn what_is_given_reads_back_and_only_the_newest_epochs_that_fit_go_out() {
+        assert_eq!(Grant::decode(&grant().encode()), Ok(grant()));
+        let plain = grant().encode();
+        assert!((0..plain.len()).all(|len| Grant::decode(&plain[..len]).is_err()), "it is whole before its end");
+        let large = |n| Bytes::from(vec![n; EPOCH_BYTES_MAX]);
+        let given = Grant { epochs: (0..40).map(large).collect(), ..grant() };
+        let back = Grant::decode(&given.encode()).expect("within the bounds");
+        assert_eq!(back.epochs, (35..40).map(large).collect::<Vec<_>>());
+        let given = Grant { epochs: (0..40).map(|n| Bytes::from(vec![n])).collect(), secret: None, ..grant() };
+        let back = Grant::decode(&given.encode()).expect("within the bounds");
+        assert_eq!((back.epochs.len(), &back.epochs[31][..], back.secret), (EPOCHS_KEPT, &[39][..], None));
+    }
+
+    #[test]
     fn a_code_expires() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         let late = now + CODE_LASTS;
         assert_eq!(join(&mut invitation, late, &code("0042-abandon-zoo"), ends(), ends()), Err(JoinError::Expired));
     }
@@ -431,7 +568,7 @@ mod tests {
     #[test]
     fn a_man_in_the_middle_who_passes_the_messages_on_gets_nowhere() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         let middle = DeviceId::from_bytes([3; 32]);
         let heard = Ends { joiner: middle, ..ends() };
         let tried = join(&mut invitation, now, &code("0042-abandon-zoo"), ends(), heard);
@@ -441,7 +578,7 @@ mod tests {
     #[test]
     fn messages_of_the_other_side_or_altered_ones_are_refused() {
         let now = Instant::now();
-        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now);
+        let mut invitation = Invitation::new(code("0042-abandon-zoo"), now, CODE_LASTS);
         let (joining, hello) = Joining::hello(&code("0042-abandon-zoo"), ends()).expect("hello");
         let (reply, confirmation, asked) = invitation.hello(now, ends(), &hello).expect("reply");
         let (joined, mine, sealed) = joining.reply(&reply, &confirmation, &request()).expect("ask");

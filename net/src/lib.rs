@@ -8,6 +8,9 @@
 //! peer's lane ─> doorman: may it? ─> serve: a bounded number of reads ─> store
 //! ```
 //!
+//! Who the members are, the circle says ([`Net::circle`]): its keeper takes the epochs that owners sign, passes them on, and
+//! lets new members in by a code.
+//!
 //! Decisions do no I/O and read no clock. Each is a function, or a state machine that is told what happened and the time, and
 //! answers with what to do; so ten thousand nodes of it run in virtual time:
 //! - [`placement`]: which nodes hold the shards of a group of packs. Every node computes the same.
@@ -20,6 +23,7 @@
 
 #[cfg(feature = "bench")]
 pub mod bench;
+mod circle;
 pub mod code;
 mod driver;
 pub mod durability;
@@ -38,13 +42,16 @@ mod serve;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod strikes;
-#[cfg_attr(not(test), expect(dead_code, reason = "the circle uses it next"))]
 mod talk;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
 pub use cairn_block::Code;
+pub use circle::{
+    Change, CircleError, CircleShelf, CircleView, Invite, InviteOffer, InviteState, JoinFailure, Joined, OutOfReach,
+    SavedCircle, Standing,
+};
 pub use code::SHARDS_MAX;
 pub use driver::{NetError, NetOptions, PeerState, Transports};
 pub use fetch::{FetchError, FetchStats, Refusal};

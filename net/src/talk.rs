@@ -124,17 +124,14 @@ impl<M: Message + Send + 'static> Talk<M> {
                         }
                     }
                     for peer in members.keys().filter(|peer| is_here(peer)) {
-                        sides.entry(*peer).or_insert_with(|| {
-                            let nudge = Arc::<Notify>::default();
-                            let speaks = tasks.spawn(self.clone().speak(*peer, Arc::clone(&nudge)));
-                            Sides { nudge, speaks, listens: None }
-                        });
+                        sides.entry(*peer).or_insert_with(|| self.both(*peer, &mut tasks));
                     }
                 }
                 arrived = arrivals.recv() => {
                     let Some(Arrived { peer, stream }) = arrived else { return };
-                    // One that isn't known yet opens another one when this one ends.
-                    if let Some(side) = sides.get_mut(&peer).filter(|_| !self.0.strikes.is_shunned(&peer)) {
+                    // It may come before the news that the peer is connected.
+                    if self.0.driver.doorman().is_member(&peer) && !self.0.strikes.is_shunned(&peer) {
+                        let side = sides.entry(peer).or_insert_with(|| self.both(peer, &mut tasks));
                         let listens = tasks.spawn(self.clone().listen(peer, stream));
                         // The newest counts: the one before may be dead and not know it.
                         side.listens.replace(listens).inspect(AbortHandle::abort);
@@ -144,6 +141,13 @@ impl<M: Message + Send + 'static> Talk<M> {
                 Some(_) = tasks.join_next() => {}
             }
         }
+    }
+
+    /// Begins to speak with a peer.
+    fn both(&self, peer: NodeId, tasks: &mut JoinSet<()>) -> Sides {
+        let nudge = Arc::<Notify>::default();
+        let speaks = tasks.spawn(self.clone().speak(peer, Arc::clone(&nudge)));
+        Sides { nudge, speaks, listens: None }
     }
 
     async fn tell(&self, heard: Heard<M>) -> bool {

@@ -82,15 +82,20 @@ impl Chain {
         &self.kept[self.kept.len() - 1]
     }
 
+    /// The oldest epoch that is kept.
+    pub fn oldest(&self) -> &Arc<Epoch> {
+        &self.kept[0]
+    }
+
     /// An epoch that is kept.
     pub fn get(&self, number: u64) -> Option<&Arc<Epoch>> {
-        let at = number.checked_sub(self.oldest())?;
+        let at = number.checked_sub(self.oldest().number)?;
         self.kept.get(usize::try_from(at).ok()?)
     }
 
     /// What a peer that asked for the run from `from` on is sent; empty if that is below what is kept.
     pub fn run(&self, from: u64) -> impl Iterator<Item = &Arc<Epoch>> {
-        let is_kept = from >= self.oldest();
+        let is_kept = from >= self.oldest().number;
         self.kept.iter().filter(move |epoch| is_kept && epoch.number >= from)
     }
 
@@ -107,7 +112,7 @@ impl Chain {
             return Ok(Offer::Below);
         };
         if first.previous != *base.hash() {
-            let lowest = self.oldest() + 1;
+            let lowest = self.oldest().number + 1;
             return Ok(if first.number > lowest { Offer::Behind { from: lowest } } else { Offer::Below });
         }
         let theirs = verify_run(&base, new)?;
@@ -167,10 +172,6 @@ impl Chain {
             let is_known = self.get(choice.number).is_some();
             is_known && (is_without || (*base.hash() == choice.hash && begins == choice.unwanted))
         })
-    }
-
-    fn oldest(&self) -> u64 {
-        self.kept[0].number
     }
 
     /// Checks that the run is one, of this circle, and leaves out everything up to the last epoch that is known.

@@ -26,11 +26,11 @@ pub enum Transports {
 }
 
 impl Transports {
-    pub(super) fn has_tcp(self) -> bool {
+    pub(crate) fn has_tcp(self) -> bool {
         self != Transports::Quic
     }
 
-    pub(super) fn has_quic(self) -> bool {
+    pub(crate) fn has_quic(self) -> bool {
         self != Transports::Tcp
     }
 }

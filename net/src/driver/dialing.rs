@@ -42,6 +42,8 @@ impl Dialing {
         match swarm.dial(options) {
             Ok(()) => drop(self.0.insert(id, answer)),
             // No event follows.
+            // It leaves out where it listens itself, and is left with nothing.
+            Err(DialError::NoAddresses) => drop(answer.send(Err("that is this node itself".into()))),
             Err(error) => drop(answer.send(Err(why(&error)))),
         }
     }
@@ -77,21 +79,23 @@ pub(super) fn why(error: &DialError) -> String {
     reasons.join(", ")
 }
 
-/// The cause behind all others: libp2p wraps what the system said several times.
+/// The cause behind all others: libp2p wraps what the system said several times, in types that keep only its text.
 fn innermost(error: &io::Error) -> String {
     let mut cause: &(dyn Error + 'static) = error;
     loop {
-        // An io::Error names what is inside of it as its source only from the second layer on.
+        // What an io::Error wraps is not its source, but the source of that is.
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         match inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| cause.source()) {
             Some(next) => cause = next,
             None => break,
         }
     }
-    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+    let text = cause.to_string();
+    let number = text.rsplit_once("(os error ").and_then(|(_, number)| number.strip_suffix(')')?.parse().ok());
+    match number.map(|number| io::Error::from_raw_os_error(number).kind()) {
         Some(io::ErrorKind::ConnectionRefused) => "nothing listens there".into(),
         Some(io::ErrorKind::TimedOut) => "no answer".into(),
         Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable) => "there is no way to it".into(),
-        _ => cause.to_string(),
+        _ => text.trim_end_matches('.').to_owned(),
     }
 }

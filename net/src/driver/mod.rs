@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cairn_block::DeviceKey;
+use cairn_block::circle::EpochError;
 use futures::StreamExt;
 use futures::channel::oneshot as stream_oneshot;
 use libp2p::core::transport::ListenerId;
@@ -64,6 +65,9 @@ pub enum NetError {
         /// What the system said.
         reason: String,
     },
+    /// The circle that was saved isn't one.
+    #[error("the saved circle can't be used: {0}")]
+    SavedCircle(#[from] EpochError),
     /// It has ended.
     #[error("the node no longer talks to others")]
     Ended,

@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-pub(crate) use behaviour::{Lanes, Tie, Ties};
+pub(crate) use behaviour::{Lanes, Ties};
 pub(crate) use handler::Want;
 
 use crate::node_id::NodeId;

@@ -1,5 +1,7 @@
 //! Real nodes of this crate on loopback, and peers that misbehave over the same transport.
 
+mod circles;
+mod circles_hostile;
 mod hostile;
 mod serving;
 mod talking;
@@ -12,13 +14,22 @@ use std::time::{Duration, Instant};
 use cairn_block::{Block, BlockId, DeviceKey};
 use cairn_store::{Ask, BlockStore, MemoryStore, StoreError};
 
-use crate::{Net, NetOptions, NodeId, Router, Transports};
+use crate::{CircleShelf, Net, NetOptions, NodeId, Router, SavedCircle, Transports};
 
 /// Long enough for a busy machine; nothing that works takes as long.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options(transports: Transports) -> NetOptions {
     NetOptions { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], transports }
+}
+
+/// A shelf for nodes that are in no circle.
+struct NoShelf;
+
+impl CircleShelf for NoShelf {
+    fn save(&self, _: &SavedCircle) -> Result<(), String> {
+        Err("there is no shelf".into())
+    }
 }
 
 /// A node with a store in memory.
@@ -35,7 +46,9 @@ impl Node {
 
     async fn over(seed: u8, transports: Transports) -> Node {
         let store = Arc::new(MemoryStore::new());
-        let net = Net::start(&DeviceKey::from_bytes(&[seed; 32]), &options(transports), store.clone()).expect("a node");
+        let key = DeviceKey::from_bytes(&[seed; 32]);
+        let shelf = Arc::new(NoShelf);
+        let net = Net::start(&key, &options(transports), store.clone(), None, shelf).expect("a node");
         let address = net.listening(1).await.expect("it listens")[0];
         Node { net, store, address }
     }

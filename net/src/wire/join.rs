@@ -1,19 +1,29 @@
 //! `/cairn/join/1`: a code for a membership, in four messages. What is in the sealed parts is [`crate::join`]'s.
 
 use bytes::Bytes;
-use cairn_block::limits::EPOCH_BYTES_MAX;
+use cairn_block::limits::{EPOCH_BYTES_MAX, EPOCHS_KEPT};
 use cairn_block::{DecodeError, Reader, WRAP_BYTES, Writer};
 
+use super::circle::WHEREABOUTS_BYTES_MAX;
 use super::{Body, Message, shared, unknown};
 
 /// Bytes of a SPAKE2 message: a point of the curve, and which side it is of.
 pub const PAKE_BYTES: usize = 33;
 /// Bytes of a confirmation.
 pub const CONFIRMATION_BYTES: usize = 32;
-/// The longest sealed request: two texts of 64 bytes, a capacity and a role, with room.
+/// The longest sealed request: two texts of 64 bytes, a capacity and a class, with room.
 const ASK_BYTES_MAX: usize = 256 + WRAP_BYTES;
-/// The longest sealed welcome: one epoch.
-const WELCOME_BYTES_MAX: usize = EPOCH_BYTES_MAX + WRAP_BYTES;
+/// Bytes of all epochs in a welcome: all that are kept of a circle of a thousand, five of the largest.
+pub const WELCOME_EPOCHS_BYTES_MAX: usize = 16 << 20;
+/// The longest secret in a welcome: a key or two with what is said about them.
+pub const SECRET_BYTES_MAX: usize = 1024;
+/// The longest sealed welcome: epochs, each with its length, a secret, whereabouts.
+const WELCOME_BYTES_MAX: usize =
+    1 + EPOCHS_KEPT * 4 + WELCOME_EPOCHS_BYTES_MAX + 2 + SECRET_BYTES_MAX + WHEREABOUTS_BYTES_MAX + WRAP_BYTES;
+/// The longest message that the inviter is sent: it takes no welcome.
+pub const ASKED_BYTES_MAX: usize = 1 + CONFIRMATION_BYTES + ASK_BYTES_MAX;
+
+const _: () = assert!(EPOCH_BYTES_MAX <= WELCOME_EPOCHS_BYTES_MAX);
 
 const HELLO: u8 = 1;
 const REPLY: u8 = 2;
@@ -46,7 +56,7 @@ pub enum JoinMessage {
 /// How a request to join ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Welcome {
-    /// Here is the circle, sealed.
+    /// Here is the circle and what belongs to it, sealed.
     In(Bytes),
     /// The code was wrong, or was used, or there is no invitation.
     WrongCode,
@@ -54,6 +64,10 @@ pub enum Welcome {
     Expired,
     /// The owner said no, or the circle can't take this member.
     Refused,
+    /// Another member has this name. The invitation is still open.
+    NameTaken,
+    /// The key was a member's once and was revoked: it never is one again.
+    Revoked,
 }
 
 impl Message for JoinMessage {
@@ -83,6 +97,8 @@ impl Message for JoinMessage {
                     Welcome::WrongCode => out.u8(1),
                     Welcome::Expired => out.u8(2),
                     Welcome::Refused => out.u8(3),
+                    Welcome::NameTaken => out.u8(4),
+                    Welcome::Revoked => out.u8(5),
                 };
             }
         }
@@ -106,6 +122,8 @@ impl Message for JoinMessage {
                 1 => Welcome::WrongCode,
                 2 => Welcome::Expired,
                 3 => Welcome::Refused,
+                4 => Welcome::NameTaken,
+                5 => Welcome::Revoked,
                 _ => return Err(unknown("welcome")),
             }),
             _ => return Err(unknown("message about joining")),

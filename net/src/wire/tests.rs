@@ -12,7 +12,7 @@ use cairn_store::Priority;
 use proptest::prelude::*;
 
 use super::blocks::{BlocksMessage, Found};
-use super::circle::CircleMessage;
+use super::circle::{CircleMessage, Whereabouts};
 use super::heads::{HeadTag, HeadsMessage};
 use super::join::{JoinMessage, Welcome};
 use super::shards::{Answered, Kept, ShardName, ShardsMessage};
@@ -96,7 +96,16 @@ fn about_the_circle() -> Vec<CircleMessage> {
         CircleMessage::Tip { circle: CircleId::from_bytes([1; 16]), number: 5, hash: [2; 32] },
         CircleMessage::Want { from: 1, count: 16 },
         CircleMessage::Epoch(Bytes::from_static(b"epoch")),
+        CircleMessage::Whereabouts(Whereabouts::new()),
+        CircleMessage::Whereabouts(Whereabouts::from([
+            (DeviceId::from_bytes([5; 32]), vec![address("192.0.2.1:4242"), address("[2001:db8::1]:4243")]),
+            (DeviceId::from_bytes([6; 32]), vec![address("127.0.0.1:1")]),
+        ])),
     ]
+}
+
+fn address(text: &str) -> std::net::SocketAddr {
+    text.parse().expect("an address")
 }
 
 fn about_joining() -> Vec<JoinMessage> {
@@ -108,6 +117,8 @@ fn about_joining() -> Vec<JoinMessage> {
         JoinMessage::Welcome(Welcome::WrongCode),
         JoinMessage::Welcome(Welcome::Expired),
         JoinMessage::Welcome(Welcome::Refused),
+        JoinMessage::Welcome(Welcome::NameTaken),
+        JoinMessage::Welcome(Welcome::Revoked),
     ]
 }
 
@@ -149,6 +160,8 @@ fn malformed() -> Vec<serde_json::Value> {
     };
     let device = DeviceId::from_bytes([5; 32]);
     let want = |from, to| body(HeadsMessage::Want { tag: tag(), device, from, to });
+    let entry = |addresses: &[u8]| [&[5; 32][..], addresses].concat();
+    let one = |addresses: &[u8]| [&[4, 1, 0][..], &entry(addresses)].concat();
     vec![
         refused::<BlocksMessage>("no tag", &[]),
         refused::<BlocksMessage>("an unknown tag", &[9]),
@@ -185,7 +198,21 @@ fn malformed() -> Vec<serde_json::Value> {
         ),
         refused::<CircleMessage>("epoch 0", &body(CircleMessage::Want { from: 0, count: 1 })),
         refused::<CircleMessage>("17 epochs", &body(CircleMessage::Want { from: 1, count: 17 })),
-        refused::<JoinMessage>("an unknown welcome", &[4, 4]),
+        refused::<CircleMessage>("whereabouts of more than there are", &[4, 1, 0]),
+        refused::<CircleMessage>(
+            "whereabouts of 257",
+            &[&[4, 1, 1][..], &entry(&[1, 4, 1, 2, 3, 4, 1, 0]).repeat(257)].concat(),
+        ),
+        refused::<CircleMessage>("no address", &one(&[0])),
+        refused::<CircleMessage>("nine addresses", &one(&[&[9][..], &[4, 1, 2, 3, 4, 1, 0].repeat(9)].concat())),
+        refused::<CircleMessage>("an address of an unknown family", &one(&[1, 5, 1, 2, 3, 4, 1, 0])),
+        refused::<CircleMessage>("port 0", &one(&[1, 4, 1, 2, 3, 4, 0, 0])),
+        refused::<CircleMessage>("an address that stands for all", &one(&[1, 4, 0, 0, 0, 0, 1, 0])),
+        refused::<CircleMessage>(
+            "one member twice",
+            &[&[4, 2, 0][..], &entry(&[1, 4, 1, 2, 3, 4, 1, 0]).repeat(2)].concat(),
+        ),
+        refused::<JoinMessage>("an unknown welcome", &[4, 6]),
     ]
 }
 
