@@ -1,6 +1,6 @@
 //! The circle on a node: what it believes, what it tells the others, how members come and go.
 //!
-//! One task, the keeper (`keeper.rs`), owns all of it: it takes orders from the program and messages from members, one after
+//! One task, the keeper (`keeper/`), owns all of it: it takes orders from the program and messages from members, one after
 //! the other. Before a new epoch is acted on it is saved, by the shelf that the program gives. What needs no I/O is apart:
 //! changes (`change.rs`), the runs of epochs that are being fetched (`runs.rs`), addresses (`addresses.rs`).
 

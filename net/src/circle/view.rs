@@ -52,10 +52,9 @@ impl Standing {
         if let Some(member) = newest.member(me) {
             return Standing::Member(member.role);
         }
-        // The first epoch without this node behind the last one with it; of another branch, its first one.
-        let without = chain.run(chain.oldest().number).collect::<Vec<_>>();
-        let first = without.iter().rposition(|epoch| epoch.member(me).is_some()).map_or(0, |at| at + 1);
-        let removing = without.get(first).copied().unwrap_or(newest);
+        // The one behind the last one with this node; where it was only on a branch that lost, whoever signed last says so.
+        let last = chain.run(chain.oldest().number).filter(|epoch| epoch.member(me).is_some()).last();
+        let removing = last.and_then(|last| chain.get(last.number + 1)).unwrap_or(newest);
         let before = chain.get(removing.number.saturating_sub(1)).unwrap_or(removing);
         let by = before.member(&removing.signer).map_or_else(|| removing.signer.short(), |owner| owner.name.clone());
         Standing::Removed { by, number: removing.number, is_revoked: newest.is_revoked(me) }

@@ -188,6 +188,45 @@ mod tests {
     }
 
     #[test]
+    fn who_sends_us_away_is_not_dialed_without_end() {
+        let (mut book, nobody, start) = (Book::default(), HashSet::new(), Instant::now());
+        book.set_members(HashSet::from([node(1)]));
+        book.may_be(node(1), vec![address(1)], start);
+        let (mut now, mut dials) = (start, 0);
+        while now < start + Duration::from_secs(300) {
+            if !book.due(&nobody, now).is_empty() {
+                dials += 1;
+                book.reached(node(1), Some(address(1)), now);
+                book.lost(node(1), now + Duration::from_millis(100));
+                // What is told of it makes it no faster.
+                book.may_be(node(1), vec![address(1)], now);
+            }
+            now += Duration::from_millis(200);
+        }
+        assert!((5..=12).contains(&dials), "{dials}");
+        // One that lasted is sought at once.
+        book.reached(node(1), None, now);
+        book.lost(node(1), now + STEADY);
+        assert_eq!(book.due(&nobody, now + STEADY).len(), 1);
+    }
+
+    #[test]
+    fn where_a_member_may_be_is_tried_soon_the_best_first_and_of_strangers_nothing_is_kept() {
+        let (mut book, nobody, now) = (Book::default(), HashSet::new(), Instant::now());
+        book.may_be(node(2), vec![address(9)], now);
+        assert!(book.states(&nobody).is_empty());
+        book.set_members(HashSet::from([node(1)]));
+        book.may_be(node(1), vec![address(1), address(2)], now);
+        assert_eq!(book.due(&nobody, now), [(node(1), vec![address(1), address(2)])]);
+        for _ in 0..9 {
+            book.failed(node(1), "refused".into(), now);
+        }
+        book.may_be(node(1), vec![address(3), address(1)], now);
+        let soon = now + RETRY_FIRST;
+        assert_eq!(book.due(&nobody, soon), [(node(1), vec![address(3), address(1), address(2)])]);
+    }
+
+    #[test]
     fn strangers_are_not_sought_and_not_kept() {
         let (mut book, nobody, now) = (Book::default(), HashSet::new(), Instant::now());
         book.reached(node(1), Some(address(1)), now);

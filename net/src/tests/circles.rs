@@ -379,6 +379,44 @@ async fn rivals_of_two_owners_in_a_partition_end_in_one_chain_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_taken_on_a_branch_that_lost_is_told_and_may_be_invited_again() {
+    let mut peers = circle(2).await;
+    let device = peers[1].id().device();
+    let epoch = peers[0].net.propose(Change::Role(device, Role::Owner)).await.expect("signed");
+    peers[1].reaches(&epoch).await;
+    let b = peers.pop().expect("B").stop().await;
+    let (a, d) = (peers.pop().expect("A"), Peer::start(4).await);
+    a.invites(&d, Role::Member).await;
+    let a = a.stop().await;
+    let b = Peer::with(b.0, b.1).await;
+    b.net.propose(Change::Zone(device, "two".into())).await.expect("signed");
+    let longer = b.net.propose(Change::Zone(device, "three".into())).await.expect("signed");
+    // A is where D looks for it no more; it knows both.
+    let a = Peer::with(a.0, a.1).await;
+    a.net.know(d.id(), vec![d.address]).await;
+    a.meets(&[&d]).await;
+    a.net.know(b.id(), vec![b.address]).await;
+    a.reaches(&longer).await;
+    let told = d.sees("that it is out", |view| !view.standing.is_member()).await;
+    let by = Standing::Removed { by: "node 2".into(), number: longer.number, is_revoked: false };
+    assert_eq!((&told.standing, told.newest.hash()), (&by, longer.hash()));
+    a.invites(&d, Role::Member).await;
+    assert_eq!(d.view().newest.members.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_never_heard_its_welcome_is_welcomed_again_as_what_it_is() {
+    let mut peers = circle(2).await;
+    let b = peers.pop().expect("B");
+    b.net.end().await;
+    // The same key with nothing kept.
+    let b = Peer::start(2).await;
+    peers[0].invites(&b, Role::Owner).await;
+    assert_eq!(peers[0].view().newest.number, 2, "nothing was signed");
+    assert_eq!(b.view().standing, Standing::Member(Role::Member));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_saved_circle_that_was_altered_is_refused_with_a_reason() {
     let a = Peer::start(1).await;
     a.net.found(request("attic")).await.expect("a circle");
