@@ -76,7 +76,7 @@ fn fetch_all(runtime: &tokio::runtime::Runtime, transports: Transports, blocks: 
     let (holder, reader, router) = runtime.block_on(async {
         let start = |seed: u8, store| {
             let key = DeviceKey::from_bytes(&[seed; 32]);
-            Net::start(&key, &options, store, None, Arc::new(Nowhere)).expect("a node")
+            Net::start(&key, &options, store, None, Arc::new(Nowhere), None).expect("a node")
         };
         let (holder, reader) = (start(1, holder_store), start(2, Arc::new(MemoryStore::new())));
         let named = |name: &str| Request { name: name.into(), zone: "home".into(), capacity: 0, class: Class::Anchor };

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Who the members are, the circle says ([`Net::circle`]): its keeper takes the epochs that owners sign, passes them on, and
-//! lets new members in by a code.
+//! lets new members in by a code. Heads of volumes go to the members that share them ([`HeadsBook`]).
 //!
 //! Decisions do no I/O and read no clock. Each is a function, or a state machine that is told what happened and the time, and
 //! answers with what to do; so ten thousand nodes of it run in virtual time:
@@ -28,6 +28,8 @@ pub mod code;
 mod driver;
 pub mod durability;
 mod fetch;
+mod heads;
+mod holders;
 pub mod join;
 mod lane;
 mod lanes;
@@ -55,6 +57,7 @@ pub use circle::{
 pub use code::SHARDS_MAX;
 pub use driver::{NetError, NetOptions, PeerState, Transports};
 pub use fetch::{FetchError, FetchStats, Refusal};
+pub use heads::{HeadsBell, HeadsBook, Taken};
 pub use lane::LaneError;
 pub use lanes::OpenError;
 pub use net::Net;

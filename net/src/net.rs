@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cairn_block::DeviceKey;
 use cairn_block::circle::Epoch;
+use cairn_block::{BlockId, DeviceKey};
 use cairn_store::BlockStore;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -15,7 +15,10 @@ use crate::circle::{
 };
 use crate::driver::{Driver, NetError, NetOptions, PeerState};
 use crate::fetch::Fetcher;
+use crate::heads::{self, HeadsBell, HeadsBook};
+use crate::holders;
 use crate::join::{Code, Request};
+use crate::lane::LaneError;
 use crate::lanes::Doorman;
 use crate::node_id::NodeId;
 use crate::router::Router;
@@ -25,6 +28,7 @@ use crate::talk::Talk;
 use crate::wire::Message;
 use crate::wire::blocks::BlocksMessage;
 use crate::wire::circle::CircleMessage;
+use crate::wire::heads::HeadsMessage;
 use crate::wire::join::JoinMessage;
 
 /// A node that talks to others. Ends when it is dropped; [`Net::end`] waits until it has.
@@ -35,19 +39,21 @@ pub struct Net {
     fetcher: Arc<Fetcher>,
     orders: Orders,
     view: watch::Receiver<Option<Arc<CircleView>>>,
+    bell: HeadsBell,
     /// The driver's first; the others end with it.
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Net {
-    /// Starts to listen, to serve the blocks of `store` to members, and to follow the circle that was saved. Has to be called
-    /// in a tokio runtime.
+    /// Starts to listen, to serve the blocks of `store` to members, to follow the circle that was saved, and to exchange the heads
+    /// of `book`. Has to be called in a tokio runtime.
     pub fn start(
         key: &DeviceKey,
         options: &NetOptions,
         store: Arc<dyn BlockStore>,
         saved: Option<SavedCircle>,
         shelf: Arc<dyn CircleShelf>,
+        book: Option<Arc<dyn HeadsBook>>,
     ) -> Result<Net, NetError> {
         // A router blocks the thread that asks it: there have to be others that go on.
         if tokio::runtime::Handle::current().runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
@@ -58,6 +64,7 @@ impl Net {
         let mut doorman = Doorman::default();
         let wants = doorman.for_members(BlocksMessage::PROTOCOL);
         let talkers = doorman.for_members(CircleMessage::PROTOCOL);
+        let book = book.map(|book| (book, doorman.for_members(HeadsMessage::PROTOCOL)));
         let guests = doorman.for_guests(JoinMessage::PROTOCOL);
         let (driver, driving) = Driver::start(key, options, doorman)?;
         let strikes = Arc::<Strikes>::default();
@@ -70,8 +77,14 @@ impl Net {
         let (keeper, view) = Keeper::new(own_key(), driver.clone(), Arc::clone(&strikes), shelf, talk, saved);
         let keeping = tokio::spawn(keeper.run(taken, hears));
         let inviting = tokio::spawn(serve_guests(guests, orders.clone(), Arc::clone(&strikes), key.id()));
-        let tasks = vec![driving, serving, talking, keeping, inviting];
-        Ok(Net { key: own_key(), driver, strikes, fetcher, orders, view, tasks })
+        let mut tasks = vec![driving, serving, talking, keeping, inviting];
+        let bell = HeadsBell::default();
+        if let Some((book, arrivals)) = book {
+            let (talk, hears, talking) = Talk::start(driver.clone(), Arc::clone(&strikes), arrivals);
+            let exchanging = heads::start(key.id(), book, Arc::clone(&strikes), talk, hears, bell.clone());
+            tasks.extend([talking, exchanging]);
+        }
+        Ok(Net { key: own_key(), driver, strikes, fetcher, orders, view, bell, tasks })
     }
 
     /// Who this node is.
@@ -82,6 +95,21 @@ impl Net {
     /// Where it listens: waits until each address that it was given is.
     pub async fn listening(&self, count: usize) -> Result<Vec<SocketAddr>, NetError> {
         self.driver.listening(count).await
+    }
+
+    /// Where it listens by now.
+    pub fn listening_now(&self) -> Vec<SocketAddr> {
+        self.driver.listens().borrow().clone()
+    }
+
+    /// What tells the exchange of heads that there are new ones.
+    pub fn heads_bell(&self) -> HeadsBell {
+        self.bell.clone()
+    }
+
+    /// For each id, none twice, whether a member says that it has the block.
+    pub async fn has(&self, member: NodeId, ids: &[BlockId]) -> Result<Vec<bool>, LaneError> {
+        holders::has(&self.driver, member, ids).await
     }
 
     /// Says where a node may be found; it is connected with from now on.

@@ -97,6 +97,11 @@ impl<M: Message + Send + 'static> Talk<M> {
         false
     }
 
+    /// How many messages a lane to a member takes now without being cut.
+    pub(crate) fn room(&self, peer: &NodeId) -> usize {
+        self.0.lines.lock().get(peer).map_or(0, |line| line.queue.capacity())
+    }
+
     /// Members that there is a lane to now.
     pub(crate) fn peers(&self) -> Vec<NodeId> {
         self.0.lines.lock().keys().copied().collect()

@@ -42,7 +42,7 @@ impl Peer {
         let saved = shelf.saved.lock().clone();
         let key = DeviceKey::from_bytes(&[seed; 32]);
         let store = Arc::new(MemoryStore::new());
-        let net = Net::start(&key, &options(Transports::Both), store, saved, shelf.clone()).expect("a node");
+        let net = Net::start(&key, &options(Transports::Both), store, saved, shelf.clone(), None).expect("a node");
         let address = net.listening(1).await.expect("it listens")[0];
         Peer { net, shelf, address, seed }
     }
@@ -424,7 +424,7 @@ async fn a_saved_circle_that_was_altered_is_refused_with_a_reason() {
     let saved = a.shelf.saved.lock().clone().expect("saved");
     let start = |saved| {
         let (key, store) = (DeviceKey::from_bytes(&[1; 32]), Arc::new(MemoryStore::new()));
-        Net::start(&key, &options(Transports::Both), store, Some(saved), Arc::new(Shelf::default()))
+        Net::start(&key, &options(Transports::Both), store, Some(saved), Arc::new(Shelf::default()), None)
     };
     let mut altered = saved.clone();
     altered.epochs.swap(0, 1);

@@ -48,7 +48,7 @@ impl Node {
         let store = Arc::new(MemoryStore::new());
         let key = DeviceKey::from_bytes(&[seed; 32]);
         let shelf = Arc::new(NoShelf);
-        let net = Net::start(&key, &options(transports), store.clone(), None, shelf).expect("a node");
+        let net = Net::start(&key, &options(transports), store.clone(), None, shelf, None).expect("a node");
         let address = net.listening(1).await.expect("it listens")[0];
         Node { net, store, address }
     }

@@ -120,3 +120,17 @@ async fn a_node_that_comes_back_elsewhere_is_found_again() {
         assert!(start.elapsed() < PATIENCE, "the connection that A made serves B as well");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_says_which_blocks_it_has() {
+    let (a, b) = (Node::start(1).await, Node::start(2).await);
+    join(&[&a, &b]).await;
+    // More than one message holds.
+    let blocks: Vec<_> = (0..300).map(|seed| block(seed, 100)).collect();
+    blocks.iter().step_by(3).for_each(|block| drop(b.store.put(block).expect("put")));
+    let ids: Vec<_> = blocks.iter().map(cairn_block::Block::id).collect();
+    let has = a.net.has(b.id(), &ids).await.expect("an answer");
+    assert_eq!(has, (0..300).map(|number| number % 3 == 0).collect::<Vec<_>>());
+    let stranger = Node::start(3).await;
+    assert!(a.net.has(stranger.id(), &ids[..1]).await.is_err());
+}

@@ -8,11 +8,8 @@ use super::{Body, Message, shared, unknown};
 
 const HAVE: u8 = 1;
 const HEAD: u8 = 2;
-const WANT: u8 = 3;
 
 const TAG_PURPOSE: &[u8] = b"cairn 2026-11 head tag";
-/// Heads that one *want* may name.
-pub const HEADS_WANTED_MAX: u64 = 64;
 
 /// How a volume is named between two nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,17 +43,6 @@ pub enum HeadsMessage {
         /// Its bytes.
         head: UntrustedHead,
     },
-    /// Heads of one device that the sender wants, `from` to `to`, at most [`HEADS_WANTED_MAX`].
-    Want {
-        /// The volume.
-        tag: HeadTag,
-        /// The device.
-        device: DeviceId,
-        /// The first.
-        from: u64,
-        /// The last.
-        to: u64,
-    },
 }
 
 impl Message for HeadsMessage {
@@ -76,9 +62,6 @@ impl Message for HeadsMessage {
                 out.u8(HEAD).raw(&tag.0).u16(head.as_sent().len() as u16);
                 return Body::with(out, head.as_sent());
             }
-            HeadsMessage::Want { tag, device, from, to } => {
-                out.u8(WANT).raw(&tag.0).raw(device.as_bytes()).u64(*from).u64(*to);
-            }
         }
         Body::of(out)
     }
@@ -93,15 +76,6 @@ impl Message for HeadsMessage {
                 let bytes = shared(body, input.bytes16("head", HEAD_BYTES_MAX)?);
                 let head = UntrustedHead::new(bytes).map_err(|_| DecodeError::invalid("head", "too long"))?;
                 HeadsMessage::Head { tag, head }
-            }
-            WANT => {
-                let device = DeviceId::from_bytes(input.array("device")?);
-                let from = seq(&mut input)?;
-                let to = seq(&mut input)?;
-                if to < from || to - from >= HEADS_WANTED_MAX {
-                    return Err(DecodeError::invalid("heads wanted", "none, or too many"));
-                }
-                HeadsMessage::Want { tag, device, from, to }
             }
             _ => return Err(unknown("message about heads")),
         };
