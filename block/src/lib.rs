@@ -29,6 +29,7 @@ pub mod id;
 pub mod keys;
 pub mod limits;
 pub mod map_tree;
+pub mod numbers;
 pub mod pack;
 pub mod proof;
 pub mod reference;
@@ -59,6 +60,7 @@ pub use keys::{
     WriteKey, volume_id,
 };
 pub use map_tree::MapNode;
+pub use numbers::{INO_COUNTER_BITS, ino_counter, ino_range, is_same_ino_range, merged_ino};
 pub use pack::{Added, Directory, Pack, PackBuilder, PackError, Placed, SizeClass, Tail, UntrustedPack, cells};
 pub use proof::{Proof, ProofError};
 pub use reference::Ref;
@@ -67,5 +69,5 @@ pub use shard::{Code, CodeError, Descriptor, ShardError};
 pub use signature::SignatureError;
 pub use time::Timestamp;
 pub use tree::{Descend, Nodes, Sink, TreeError};
-pub use vector::{Relation, Vector, relate};
+pub use vector::{Relation, Vector, includes, join, relate};
 pub use wrap::{UnwrapError, WRAP_BYTES, unwrap, wrap};

@@ -48,6 +48,21 @@ pub fn relate(a: &[(DeviceId, u64)], b: &[(DeviceId, u64)]) -> Relation {
     }
 }
 
+/// Whether the history of `a` holds all of that of `b`.
+pub fn includes(a: &[(DeviceId, u64)], b: &[(DeviceId, u64)]) -> bool {
+    matches!(relate(a, b), Relation::Equal | Relation::After)
+}
+
+/// What includes both histories and nothing else. Both are sorted by device.
+pub fn join(a: &[(DeviceId, u64)], b: &[(DeviceId, u64)]) -> Vector {
+    let mut joined: std::collections::BTreeMap<DeviceId, u64> = a.iter().copied().collect();
+    for (device, seq) in b {
+        let mine = joined.entry(*device).or_default();
+        *mine = (*mine).max(*seq);
+    }
+    joined.into_iter().collect()
+}
+
 /// The sequence number of one device.
 pub fn seq_of(vector: &[(DeviceId, u64)], device: &DeviceId) -> u64 {
     match vector.binary_search_by_key(device, |(device, _)| *device) {
@@ -136,6 +151,10 @@ mod tests {
                 vector(&map.iter().map(|(device, seq)| (*device, *seq)).collect::<Vec<_>>())
             };
             prop_assert_eq!(relate(&entries(&a), &entries(&b)), wanted);
+            let joined = join(&entries(&a), &entries(&b));
+            prop_assert!(super::includes(&joined, &entries(&a)));
+            prop_assert!(super::includes(&joined, &entries(&b)));
+            prop_assert!(joined.iter().all(|entry| entries(&a).contains(entry) || entries(&b).contains(entry)));
         }
     }
 }
