@@ -1,36 +1,39 @@
-//! Making a tree and a head of everything that changed, and finding the head to start from.
+//! Making a tree and a head of everything that changed.
 //!
 //! Order of writes: the journal gets everything that is frozen; blocks of the new tree; sync; the head;
 //! sync; only then the journal is trimmed. A crash between any two leaves the old head with the
 //! whole journal, or the new head.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use cairn_block::entry::VolumeRoot;
-use cairn_block::{
-    DeviceId, Head, HeadError, HeadFields, HeadKind, Kind, Timestamp, UntrustedHead, Vector, VolumeKeys, head_hash,
-};
-use cairn_store::{Ask, HeadStore};
+use cairn_block::vector::seq_of;
+use cairn_block::{DeviceId, Head, HeadFields, HeadKind, Kind, Ref, Timestamp, head_hash};
+use cairn_store::Ask;
 
-use crate::error::{FsError, newer};
+use crate::error::FsError;
 use crate::fold::Folder;
-use crate::reader::{ReadError, TreeReader};
+use crate::heads::{Heads, verify};
+use crate::known::HeadId;
 use crate::sealer::Purpose;
 use crate::thinning::{self, Candidate};
-use crate::volume::{FLUSH_TIMEOUT, Volume, now};
+use crate::volume::{FLUSH_TIMEOUT, Journal, Volume, now};
 
-/// The heads of a volume, as this device has them.
-#[derive(Debug, Default)]
-pub(crate) struct Heads {
-    /// The head that the state builds on.
-    current: Option<Head>,
-    /// Hash of this device's last head.
-    previous: [u8; 32],
-    /// Number of this device's last head.
-    seq: u64,
-    /// The journal is in use, or was, up to this number.
-    delta_floor: u64,
+/// A head that was just put into the store.
+struct Signed {
+    head: Head,
+    hash: [u8; 32],
+}
+
+impl Heads {
+    /// The state builds on the tree of this head from now on.
+    fn stand_on(&mut self, signed: &Signed, root: VolumeRoot) {
+        self.vector = signed.head.vector.clone();
+        self.current = Some(signed.head.clone());
+        self.root = Some(root);
+        self.turn += 1;
+    }
 }
 
 /// When no new head is made.
@@ -40,96 +43,6 @@ enum Unless {
     Clean,
     /// Always make one.
     Never,
-}
-
-/// Where a volume starts from.
-pub(crate) struct Found {
-    pub(crate) heads: Heads,
-    /// The tree of the current head; none in a new volume.
-    pub(crate) root: Option<VolumeRoot>,
-    /// The newest head, or its root, can't be used: an older one stands in.
-    pub(crate) fell_back: bool,
-}
-
-impl Heads {
-    /// The newest head whose root can be read.
-    pub(crate) fn find(
-        keys: &VolumeKeys,
-        device: DeviceId,
-        store: &dyn HeadStore,
-        reader: &TreeReader,
-    ) -> Result<Found, FsError> {
-        let mut heads = Heads::default();
-        let mut fell_back = false;
-        let mut verified = Vec::new();
-        for stored in store.heads(&keys.volume())? {
-            match verify(keys, stored.bytes.clone()) {
-                Ok(head) => {
-                    if head.device == device && head.seq > heads.seq {
-                        heads.seq = head.seq;
-                        heads.previous = head_hash(&stored.bytes);
-                    }
-                    heads.delta_floor = heads.delta_floor.max(head.delta_upto);
-                    verified.push(head);
-                }
-                Err(error) => {
-                    if let HeadError::Format(error) = &error
-                        && let Some(newer) = newer(error)
-                    {
-                        return Err(newer);
-                    }
-                    tracing::error!(seq = stored.seq, %error, "a head can't be trusted; passed over");
-                    // Its number is taken all the same, and the next one follows it.
-                    if stored.device == device && stored.seq > heads.seq {
-                        heads.seq = stored.seq;
-                        heads.previous = head_hash(&stored.bytes);
-                    }
-                    fell_back = true;
-                }
-            }
-        }
-        // A head that is lost may have trimmed the journal beyond what the one before it says.
-        heads.delta_floor = heads.delta_floor.max(store.last_delta(&keys.volume())?);
-        // What includes more comes first; a clock only decides between what includes as much.
-        verified.sort_by_key(|head| (head.vector.iter().map(|(_, seq)| seq).sum::<u64>(), head.time));
-        while let Some(head) = verified.pop() {
-            match read_root(&head, reader) {
-                Ok(root) => {
-                    heads.current = Some(head);
-                    return Ok(Found { heads, root: Some(root), fell_back });
-                }
-                Err(error) if error.is_loss() => {
-                    if let Some(newer) = error.newer() {
-                        return Err(newer);
-                    }
-                    tracing::error!(seq = head.seq, %error, "the root of a head is lost; an older one is tried");
-                    fell_back = true;
-                }
-                Err(error) => return Err(error.into_fs(cairn_block::Ino::ROOT)),
-            }
-        }
-        Ok(Found { heads, root: None, fell_back })
-    }
-
-    /// The journal up to this number is in the current head.
-    pub(crate) fn delta_upto(&self) -> u64 {
-        self.current.as_ref().map_or(0, |head| head.delta_upto)
-    }
-
-    /// No journal record may have a number at or below this any more.
-    pub(crate) fn delta_floor(&self) -> u64 {
-        self.delta_floor
-    }
-}
-
-fn verify(keys: &VolumeKeys, bytes: Bytes) -> Result<Head, cairn_block::HeadError> {
-    UntrustedHead::new(bytes)?.verify(&keys.volume_public(), keys.read(), keys.volume())
-}
-
-/// The volume root that a head points to.
-pub fn read_root(head: &Head, reader: &TreeReader) -> Result<VolumeRoot, ReadError> {
-    let payload = reader.payload(&head.root, Kind::Root, Ask::now(FLUSH_TIMEOUT))?;
-    Ok(VolumeRoot::decode(&payload)?)
 }
 
 impl Volume {
@@ -149,6 +62,12 @@ impl Volume {
         head.ok_or(FsError::NotFound)
     }
 
+    /// The root of the tree that has everything that changed.
+    pub(crate) fn flushed_root(&self) -> Result<VolumeRoot, FsError> {
+        self.flush()?;
+        self.heads.lock().root.clone().ok_or(FsError::Stale)
+    }
+
     fn flush_as(&self, kind: HeadKind, label: Option<String>, unless: Unless) -> Result<Option<Head>, FsError> {
         let mut heads = self.heads.lock();
         if self.is_sealed_off() {
@@ -162,6 +81,9 @@ impl Volume {
             return Ok(heads.current.clone());
         }
         let mut journal = self.journal.lock();
+        if !clean {
+            self.stand_firm(&mut heads, &mut journal)?;
+        }
         let (cut, mut frozen) = {
             let mut state = self.state.lock();
             state.touch_accessed();
@@ -176,13 +98,16 @@ impl Volume {
             self.state.lock().thaw(&frozen);
             return Err(error);
         }
-        let delta_upto = journal.seq.max(heads.delta_floor);
+        // A head of a tree that is not the journal's takes a number of it: see `sign_as_is`.
+        let adrift = self.adrift.load(Ordering::Acquire);
+        let delta_upto = journal.seq.max(heads.delta_floor) + u64::from(adrift);
+        journal.seq = journal.seq.max(delta_upto);
         journal.bytes = 0;
         drop(journal);
         // A panic takes back what was frozen like any other failure: the next flush would overwrite it.
         let fold = || self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
         let folded = catch_unwind(AssertUnwindSafe(fold)).unwrap_or(Err(FsError::Panicked { op: "flush" }));
-        let (head, folded) = match folded {
+        let (signed, root, folded) = match folded {
             Ok(folded) => folded,
             Err(error) => {
                 self.state.lock().thaw(&frozen);
@@ -194,10 +119,67 @@ impl Volume {
         self.state.lock().land(&frozen, folded);
         self.bell.drained.notify_all();
         self.counters.flush();
+        heads.stand_on(&signed, root);
+        self.store.sync()?;
+        self.known.lock().insert(signed.head.clone(), signed.hash);
+        self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
+        let mut journal = self.journal.lock();
+        journal.trimmed(delta_upto);
+        self.adrift.store(false, Ordering::Release);
+        Ok(Some(signed.head))
+    }
+
+    /// Makes sure that the journal, before anything is written to it, builds on this device's newest head. After heads of
+    /// others were absorbed the state builds on a tree that no head of this device has: then one is signed that has it.
+    pub(crate) fn stand_firm(&self, heads: &mut Heads, journal: &mut Journal) -> Result<(), FsError> {
+        if !self.adrift.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.sign_as_is(heads, journal).map(drop)
+    }
+
+    /// Signs a head for the tree that the state builds on. It is durable before the journal goes on, and takes a number of the
+    /// journal: records that follow can't be mistaken for some that follow the head before.
+    pub(crate) fn sign_as_is(&self, heads: &mut Heads, journal: &mut Journal) -> Result<Head, FsError> {
+        let mut root = heads.root.clone().ok_or(FsError::Stale)?;
+        root.next_ino = self.state.lock().next_ino();
+        let sealed = self.sealer.node(Kind::Root, &root.encode()?)?;
+        self.store.sync()?;
+        let delta_upto = journal.seq.max(heads.delta_floor) + 1;
+        let signed = self.sign(heads, delta_upto, HeadKind::Automatic, None, sealed)?;
+        heads.stand_on(&signed, root);
         self.store.sync()?;
         self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
-        self.journal.lock().trimmed(delta_upto);
-        Ok(Some(head))
+        journal.seq = delta_upto;
+        journal.trimmed(delta_upto);
+        self.adrift.store(false, Ordering::Release);
+        self.known.lock().insert(signed.head.clone(), signed.hash);
+        Ok(signed.head)
+    }
+
+    /// Signs a head and puts it into the store: its number is used from then on.
+    fn sign(
+        &self,
+        heads: &mut Heads,
+        delta_upto: u64,
+        kind: HeadKind,
+        label: Option<String>,
+        root: Ref,
+    ) -> Result<Signed, FsError> {
+        // Above what others have of this device, should its store have been set back.
+        let seq = heads.seq.max(seq_of(&heads.vector, &self.device.id())) + 1;
+        let vector = heads.vector.clone();
+        // One that follows a head which is lost names none.
+        let is_orphan = seq > 1 && heads.previous == [0; 32];
+        let previous = if is_orphan { head_hash(&seq.to_le_bytes()) } else { heads.previous };
+        let fields = HeadFields { seq, previous, vector, time: now(), delta_upto, root, kind, label };
+        let bytes = Head::sign(fields, &self.keys, &self.device, &self.cert).map_err(|_| FsError::Invalid)?;
+        let head = verify(&self.keys, bytes.clone()).map_err(|_| FsError::Invalid)?;
+        self.heads_store.put_head(&self.keys.volume(), &head.device, seq, &bytes)?;
+        heads.seq = seq;
+        heads.previous = head_hash(&bytes);
+        heads.delta_floor = delta_upto;
+        Ok(Signed { hash: heads.previous, head })
     }
 
     fn fold_and_sign(
@@ -207,24 +189,14 @@ impl Volume {
         delta_upto: u64,
         kind: HeadKind,
         label: Option<String>,
-    ) -> Result<(Head, crate::state::Folded), FsError> {
+    ) -> Result<(Signed, VolumeRoot, crate::state::Folded), FsError> {
         let ask = Ask::background(FLUSH_TIMEOUT);
         let folder = Folder { reader: &self.reader, sealer: &self.sealer, ask };
         let (root, folded) = folder.fold(frozen)?;
-        let root = self.sealer.node(Kind::Root, &root.encode()?)?;
+        let sealed = self.sealer.node(Kind::Root, &root.encode()?)?;
         self.store.sync()?;
-        let seq = heads.seq + 1;
-        let vector: Vector = heads.current.as_ref().map_or(Vec::new(), |head| head.vector.clone());
-        let fields = HeadFields { seq, previous: heads.previous, vector, time: now(), delta_upto, root, kind, label };
-        let bytes = Head::sign(fields, &self.keys, &self.device, &self.cert).map_err(|_| FsError::Invalid)?;
-        let head = verify(&self.keys, bytes.clone()).map_err(|_| FsError::Invalid)?;
-        let volume = self.keys.volume();
-        self.heads_store.put_head(&volume, &head.device, seq, &bytes)?;
-        heads.seq = seq;
-        heads.previous = head_hash(&bytes);
-        heads.delta_floor = delta_upto;
-        heads.current = Some(head.clone());
-        Ok((head, folded))
+        let signed = self.sign(heads, delta_upto, kind, label, sealed)?;
+        Ok((signed, root, folded))
     }
 
     /// All heads that are kept and can be trusted, oldest first.
@@ -249,35 +221,50 @@ impl Volume {
         Ok((history, untrusted))
     }
 
-    /// Drops automatic heads as they age. Gives how many. None of a volume that is for reading only: its history may be all
-    /// that is whole.
+    /// Drops automatic heads as they age, those of each device on its own. Gives how many. None of a volume that is for reading
+    /// only: its history may be all that is whole.
     pub fn thin(&self, now: Timestamp) -> Result<usize, FsError> {
         if self.is_sealed_off() {
             return Ok(0);
         }
-        let own = self.device.id();
-        let mut mine: Vec<Head> = self.history()?.into_iter().filter(|head| head.device == own).collect();
-        mine.sort_by_key(|head| head.seq);
-        let candidates: Vec<Candidate> =
-            mine.iter().map(|head| Candidate { time: head.time, labelled: head.kind == HeadKind::Named }).collect();
-        let kept = thinning::keep(&candidates, now);
-        let gone = mine.iter().zip(kept).filter(|(_, kept)| !kept);
-        let gone: Vec<(DeviceId, u64)> = gone.map(|(head, _)| (head.device, head.seq)).collect();
-        if !gone.is_empty() {
-            self.heads_store.drop_heads(&self.keys.volume(), &gone)?;
+        // Before the list is made: what comes in between is newer, and is not on it.
+        let vector = self.heads.lock().vector.clone();
+        let needed = self.known.lock().needed(&vector);
+        let mut all: Vec<Head> = self.history()?;
+        all.sort_by_key(|head| (head.device, head.seq));
+        let mut gone: Vec<HeadId> = Vec::new();
+        for of_one in all.chunk_by(|a, b| a.device == b.device) {
+            let candidate = |head: &Head| Candidate { time: head.time, labelled: head.kind == HeadKind::Named };
+            let candidates: Vec<Candidate> = of_one.iter().map(candidate).collect();
+            let kept = thinning::keep(&candidates, now);
+            let old = of_one.iter().zip(kept).filter(|(_, kept)| !kept).map(|(head, _)| (head.device, head.seq));
+            gone.extend(old.filter(|id| !needed.contains(id)));
         }
+        self.drop_heads(&gone)?;
         Ok(gone.len())
     }
 
-    /// Drops one head, a named one too. The current one stays.
+    /// Drops one head, a named one too. The current one stays, and this device's newest: the next one counts on from it.
     pub fn drop_snapshot(&self, head: &Head) -> Result<(), FsError> {
         if self.is_sealed_off() {
             return Err(FsError::ReadOnly);
         }
-        let is_current = |current: &Head| (current.device, current.seq) == (head.device, head.seq);
-        if self.heads.lock().current.as_ref().is_some_and(is_current) {
+        let (heads, id) = (self.heads.lock(), (head.device, head.seq));
+        let is_current = heads.current.as_ref().is_some_and(|current| (current.device, current.seq) == id);
+        let is_newest = id == (self.device.id(), heads.seq);
+        drop(heads);
+        if is_current || is_newest {
             return Err(FsError::NotPermitted);
         }
-        Ok(self.heads_store.drop_heads(&self.keys.volume(), &[(head.device, head.seq)])?)
+        self.drop_heads(&[id])
+    }
+
+    fn drop_heads(&self, gone: &[(DeviceId, u64)]) -> Result<(), FsError> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        self.heads_store.drop_heads(&self.keys.volume(), gone)?;
+        self.known.lock().remove(gone);
+        Ok(())
     }
 }

@@ -9,7 +9,6 @@ use cairn_block::{DirKey, DirRoot, FileType, Ino, map_tree};
 use cairn_store::{Ask, Priority};
 
 use crate::error::FsError;
-use crate::flush::read_root;
 use crate::nodes::InodeNodes;
 use crate::ops::{Operations, Wait};
 use crate::tree::dir_root;
@@ -30,8 +29,7 @@ impl Volume {
     pub(crate) fn lookup_number(&self, wait: Wait, ino: Ino) -> Result<Attr, FsError> {
         let Wait::Until(deadline) = wait else { return Err(FsError::WouldWait) };
         let ask = Ask { deadline, priority: Priority::Now };
-        let head = self.flush()?.ok_or(FsError::Stale)?;
-        let root = read_root(&head, self.reader()).map_err(|error| error.into_fs(ino))?;
+        let root = self.flushed_root()?;
         let mut met = vec![Step { parent: 0, name: Bytes::new(), root: dir_root(&root.root).clone() }];
         let mut at = 0;
         while at < met.len() {

@@ -231,14 +231,14 @@ impl Operations for Volume {
         let space = (self.options.space)();
         let (total, free) = space.map_or((SPACE_UNKNOWN_BYTES, SPACE_UNKNOWN_BYTES / 2), |s| (s.total, s.free));
         let block = u64::from(STATFS_BLOCK_BYTES);
-        let files = self.state.lock().inodes_made();
+        let (made, left) = self.state.lock().inodes_made();
         Ok(StatFs {
             block_bytes: STATFS_BLOCK_BYTES,
             blocks: total / block,
             blocks_free: free / block,
             blocks_available: free / block,
-            files,
-            files_free: cairn_block::limits::INO_LIMIT - files,
+            files: made + left,
+            files_free: left,
         })
     }
 }

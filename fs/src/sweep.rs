@@ -7,15 +7,16 @@
 //! go on beside all other work.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use cairn_block::entry::FileRoot;
+use cairn_block::entry::{FileRoot, VolumeRoot};
 use cairn_block::{BlockId, Ref};
 use cairn_store::{Collector, Progress, SweepOptions, SweepReport};
 use parking_lot::MutexGuard;
 
 use crate::collect::{CollectError, Marked, Marker};
 use crate::error::FsError;
-use crate::flush::Heads;
+use crate::heads::Heads;
 use crate::volume::{Journal, Volume};
 
 /// Why a collection of volumes was given up. Nothing was removed.
@@ -35,7 +36,7 @@ pub enum SweepError {
 /// Neither a flush nor a journal write is under way while this is held.
 struct Still<'a> {
     volume: &'a Volume,
-    _heads: MutexGuard<'a, Heads>,
+    heads: MutexGuard<'a, Heads>,
     journal: MutexGuard<'a, Journal>,
 }
 
@@ -46,13 +47,17 @@ pub struct InMemory {
     pub unsettled: Vec<BlockId>,
     /// Files that are open and have no name.
     pub files: Vec<FileRoot>,
+    /// The tree that the state builds on, where no head of this device has it.
+    pub tree: Option<VolumeRoot>,
 }
 
 impl Still<'_> {
     fn in_memory(&self) -> InMemory {
         let live = self.volume.state.lock().live();
         let journal = self.journal.blocks.iter().map(|(_, id)| *id);
-        InMemory { unsettled: live.blocks.into_iter().chain(journal).collect(), files: live.files }
+        let adrift = self.volume.adrift.load(Ordering::Acquire);
+        let tree = self.heads.root.clone().filter(|_| adrift);
+        InMemory { unsettled: live.blocks.into_iter().chain(journal).collect(), files: live.files, tree }
     }
 }
 
@@ -73,9 +78,10 @@ pub fn sweep(
         (collection, still.iter().map(Still::in_memory).collect::<Vec<_>>())
     };
     let mut marker = Marker::new(first.reader(), collection);
-    for InMemory { unsettled, files } in &in_memory {
+    for InMemory { unsettled, files, tree } in &in_memory {
         unsettled.iter().for_each(|id| marker.leaf(id));
         files.iter().try_for_each(|root| marker.file(root))?;
+        tree.iter().try_for_each(|root| marker.volume_root(root))?;
     }
     for root in in_use().ok_or(SweepError::Joined)? {
         marker.head(&root)?;
@@ -103,6 +109,6 @@ impl Volume {
     }
 
     fn still(&self) -> Still<'_> {
-        Still { volume: self, _heads: self.heads.lock(), journal: self.journal.lock() }
+        Still { volume: self, heads: self.heads.lock(), journal: self.journal.lock() }
     }
 }

@@ -18,15 +18,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, VolumeRoot, Xattrs};
-use cairn_block::{BlockId, DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys};
-use cairn_store::{Ask, BlockStore, HeadStore, HintStore};
-use parking_lot::{Condvar, Mutex};
+use cairn_block::{BlockId, DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys, ino_range};
+use cairn_store::{Ask, BlockStore, HeadStore, HintStore, Priority};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::activity::Counters;
 use crate::commit::store_data;
 use crate::error::FsError;
-use crate::flush::Heads;
+use crate::heads::{Heads, JournalBase, LOST_NUMBERS};
 use crate::journal;
+use crate::known::Known;
 use crate::ops::{Handle, Wait};
 use crate::reader::{ReaderOptions, TreeReader};
 use crate::sealer::{Purpose, Sealer};
@@ -84,6 +85,8 @@ const MEMORY_BYTES_MAX: u64 = 32 << 20;
 const MEMORY_POLL: Duration = Duration::from_millis(50);
 /// Inodes that differ from the tree at which changes wait for a flush.
 const DIRTY_NODES_MAX: usize = 400_000;
+/// How often blocks that are claimed may turn out to be swept just before, or changes to be held off.
+const ADOPT_ROUNDS_MAX: usize = 64;
 /// Nodes read for one operation before it is given up; deeper is no tree of ours.
 const NEEDS_MAX: usize = 4096;
 /// How long a flush may wait for one block.
@@ -176,6 +179,12 @@ pub struct Volume {
     /// The highest change that is durable.
     pub(crate) durable: AtomicU64,
     pub(crate) heads: Mutex<Heads>,
+    /// The heads that are kept, this device's and others'.
+    pub(crate) known: Mutex<Known>,
+    /// One absorption at a time.
+    pub(crate) absorbing: Mutex<()>,
+    /// The state builds on a tree that no head of this device has. Changes only while the journal is locked.
+    pub(crate) adrift: AtomicBool,
     pub(crate) bell: Arc<Bell>,
     /// The store has no room; what makes room is still done.
     pub(crate) full: AtomicBool,
@@ -196,11 +205,16 @@ impl Volume {
         let reader = Arc::new(TreeReader::new(Arc::clone(&store), options.reader));
         let sealer = Sealer::new(Arc::clone(&keys), Arc::clone(&store), hints);
         let found = Heads::find(&keys, device.id(), heads.as_ref(), &reader)?;
-        let root = match &found.root {
-            Some(root) => root.clone(),
-            None => empty_root(options.owner),
-        };
-        let state = State::new(root, Arc::clone(&keys), Arc::clone(&reader));
+        let numbers_lost = found.numbers_lost();
+        let mut heads_found = found.heads;
+        // A head of another device, or none: nothing of this one builds on it so far.
+        let is_own = heads_found.current.as_ref().is_some_and(|head| head.device == device.id());
+        let is_new = found.journal == JournalBase::Found(0) && heads_found.current.is_none();
+        let adrift = !is_own && !is_new && heads_found.current.is_some() || found.journal == JournalBase::Lost;
+        let root = heads_found.root.get_or_insert_with(|| empty_root(options.owner)).clone();
+        let numbers = ino_range(&device.id());
+        let next_ino = found.next_ino.unwrap_or(numbers.start).saturating_add(numbers_lost);
+        let state = State::new(VolumeRoot { next_ino, ..root }, numbers, Arc::clone(&keys), Arc::clone(&reader));
         let volume = Volume {
             cert,
             device,
@@ -210,9 +224,12 @@ impl Volume {
             sealer,
             options,
             state: Mutex::new(state),
-            journal: Mutex::new(Journal { seq: found.heads.delta_upto(), ..Journal::default() }),
+            journal: Mutex::new(Journal { seq: found.journal.upto(), ..Journal::default() }),
             durable: AtomicU64::new(0),
-            heads: Mutex::new(found.heads),
+            heads: Mutex::new(heads_found),
+            known: Mutex::new(found.known),
+            absorbing: Mutex::new(()),
+            adrift: AtomicBool::new(adrift),
             bell: Arc::default(),
             full: AtomicBool::new(false),
             sealed_off: AtomicBool::new(false),
@@ -222,7 +239,10 @@ impl Volume {
             keeper: Mutex::new(None),
             keys,
         };
-        let whole = volume.replay()?;
+        let whole = volume.replay(found.journal != JournalBase::Lost)?;
+        if !whole {
+            volume.state.lock().skip_numbers(LOST_NUMBERS);
+        }
         let volume = Arc::new(volume);
         if !whole || found.fell_back {
             volume.close_gap()?;
@@ -288,6 +308,19 @@ impl Volume {
 
     /// Runs an operation on the state, reading what it needs until the deadline.
     pub(crate) fn run<R>(&self, wait: Wait, mut op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
+        self.run_unless_held(wait, |state| op(state).map(Some))?.ok_or(FsError::Busy)
+    }
+
+    /// The same for one that changes something, if changes are not held off.
+    fn run_change<R>(&self, wait: Wait, mut op: impl FnMut(&mut State) -> Step<R>) -> Result<Option<R>, FsError> {
+        self.run_unless_held(wait, |state| if state.is_held() { Ok(None) } else { op(state).map(Some) })
+    }
+
+    fn run_unless_held<R>(
+        &self,
+        wait: Wait,
+        mut op: impl FnMut(&mut State) -> Step<Option<R>>,
+    ) -> Result<Option<R>, FsError> {
         let mut pinned = Pinned::default();
         for _ in 0..NEEDS_MAX {
             let need = {
@@ -308,7 +341,7 @@ impl Volume {
     }
 
     fn supply(&self, need: Need, deadline: Instant, pinned: &mut Pinned) -> Result<(), FsError> {
-        let ask = Ask { deadline, priority: cairn_store::Priority::Now };
+        let ask = Ask { deadline, priority: Priority::Now };
         match need {
             Need::Map(reference, level) => {
                 let node = self.reader.map_node(&reference, level, ask).map_err(|e| e.into_fs(Ino::ROOT))?;
@@ -337,27 +370,53 @@ impl Volume {
         wait: Wait,
         ino: Ino,
         blocks: impl Iterator<Item = BlockId>,
-        op: impl FnMut(&mut State) -> Step<R>,
+        mut op: impl FnMut(&mut State) -> Step<R>,
     ) -> Result<R, FsError> {
-        // Before the lock: what makes room needs it too.
-        self.wait_for_memory(wait)?;
-        let _still = self.journal.lock();
-        for id in blocks {
-            if !self.store.claim(&id)? {
-                return Err(FsError::Missing { id, ino });
+        let blocks: Vec<BlockId> = blocks.collect();
+        for _ in 0..ADOPT_ROUNDS_MAX {
+            // Before the lock: what makes room needs it too, and a block that is elsewhere has to come here first.
+            self.wait_for_memory(wait)?;
+            self.bring(wait, ino, &blocks)?;
+            let _still = self.journal.lock();
+            if !blocks
+                .iter()
+                .map(|id| self.store.claim(id))
+                .try_fold(true, |all, is_here| Ok::<_, FsError>(all & is_here?))?
+            {
+                continue;
+            }
+            if let Some(done) = self.run_change(wait, &mut op)? {
+                self.nudge();
+                return Ok(done);
             }
         }
-        let result = self.run(wait, op);
-        self.nudge();
-        result
+        Err(FsError::Busy)
+    }
+
+    /// Fetches the blocks that are not in the own store: what the journal refers to has to be found at the next start, also
+    /// without a network.
+    fn bring(&self, wait: Wait, ino: Ino, blocks: &[BlockId]) -> Result<(), FsError> {
+        for id in blocks {
+            if self.store.has(id)? {
+                continue;
+            }
+            let Wait::Until(deadline) = wait else { return Err(FsError::WouldWait) };
+            let block = self.store.get(id, Ask { deadline, priority: Priority::Now })?;
+            self.store.put(&block.ok_or(FsError::Missing { id: *id, ino })?)?;
+        }
+        Ok(())
     }
 
     /// Runs an operation that changes something.
-    pub(crate) fn change<R>(&self, wait: Wait, op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
-        self.wait_for_memory(wait)?;
-        let result = self.run(wait, op);
-        self.nudge();
-        result
+    pub(crate) fn change<R>(&self, wait: Wait, mut op: impl FnMut(&mut State) -> Step<R>) -> Result<R, FsError> {
+        loop {
+            self.wait_for_memory(wait)?;
+            let result = self.run_change(wait, &mut op);
+            self.nudge();
+            if let Some(done) = result? {
+                return Ok(done);
+            }
+        }
     }
 
     /// Lets the keeper know that there is something to do.
@@ -370,14 +429,14 @@ impl Volume {
         }
     }
 
-    /// A change waits while memory is full of changes that the store has not taken yet.
+    /// A change waits while memory is full of changes that the store has not taken yet, and while changes are held off.
     fn wait_for_memory(&self, wait: Wait) -> Result<(), FsError> {
         if self.is_sealed_off() {
             return Err(FsError::ReadOnly);
         }
         let full = || {
             let state = self.state.lock();
-            state.memory_bytes() >= MEMORY_BYTES_MAX || state.dirty_count() >= DIRTY_NODES_MAX
+            state.is_held() || state.memory_bytes() >= MEMORY_BYTES_MAX || state.dirty_count() >= DIRTY_NODES_MAX
         };
         while full() {
             match self.trouble() {
@@ -398,7 +457,7 @@ impl Volume {
 
     /// Writes everything that the journal lacks into the store's log.
     pub(crate) fn commit(&self) -> Result<(), FsError> {
-        let mut journal = self.journal.lock();
+        let mut journal = self.firm_journal()?;
         let cut = {
             let mut state = self.state.lock();
             if !state.has_batch() {
@@ -408,6 +467,20 @@ impl Volume {
             state.cut()
         };
         self.write_cut(&mut journal, cut, Purpose::Growth, |_| {})
+    }
+
+    /// The journal, once it builds on this device's newest head.
+    fn firm_journal(&self) -> Result<MutexGuard<'_, Journal>, FsError> {
+        loop {
+            let journal = self.journal.lock();
+            if !self.adrift.load(Ordering::Acquire) || !self.state.lock().has_batch() {
+                return Ok(journal);
+            }
+            drop(journal);
+            let mut heads = self.heads.lock();
+            let mut journal = self.journal.lock();
+            self.stand_firm(&mut heads, &mut journal)?;
+        }
     }
 
     /// Writes one cut. On failure the state takes it back. `stored` sees where the data went.
@@ -473,13 +546,14 @@ impl Volume {
 
     /// Takes the journal's cuts back. Stops at the first that is not whole: what follows was never acknowledged,
     /// or the log is damaged there, which the store reports.
-    fn replay(&self) -> Result<bool, FsError> {
+    ///
+    /// `usable` says whether the tree is here that they build on.
+    fn replay(&self, mut usable: bool) -> Result<bool, FsError> {
         let mut journal = self.journal.lock();
         let volume = self.keys.volume();
         let after = journal.seq;
         let mut replay = journal::Replay::default();
         let mut cuts = 0;
-        let mut usable = true;
         for (seq, id) in self.heads_store.deltas(&volume, after)? {
             // Numbers are never used twice, whatever becomes of the record.
             let follows = seq == journal.seq + 1;
@@ -504,7 +578,7 @@ impl Volume {
         if !usable {
             tracing::error!(last = journal.seq, "journal records after a gap were left out");
         }
-        journal.seq = journal.seq.max(self.heads.lock().delta_floor());
+        journal.seq = journal.seq.max(self.heads.lock().delta_floor);
         let sequence = self.state.lock().sequence();
         journal.written = sequence;
         self.durable.store(sequence, Ordering::Release);

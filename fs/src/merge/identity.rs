@@ -1,31 +1,48 @@
 //! Which inodes of the second side are the first side's.
 //!
-//! An inode of the ancestor is the same on both sides. New ones are told apart by number and birth: devices hand out numbers
-//! without asking each other, so equal numbers may be different files, and those of the second side move to free numbers.
+//! An inode of the ancestor is the same on both sides. New ones are told apart by number and birth: devices give out numbers
+//! out of ranges of their own, which may once in a long while be the same: then equal numbers are different files, and those of
+//! the second side get others.
 //! Where both sides made the same thing under the same name, a directory or a file of equal content, it becomes one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use cairn_block::{FileType, Ino, Record};
+use cairn_block::{FileType, Ino, Record, merged_ino};
 
-use super::Side;
 use super::record::holds_same;
+use super::{MergeError, Side};
 use crate::changes::{Changes, Child, Place};
+use crate::reader::ReadError;
 
 /// Renames the second side's new inodes so that equal numbers mean equal inodes.
-pub(super) fn align(sides: &mut [Side; 2], next_ino: &mut u64) {
+pub(super) fn align(sides: &mut [Side; 2]) -> Result<(), MergeError> {
     let [first, second] = sides;
     let mut numbers = unify(&first.changes, &second.changes);
     for (&ino, change) in &second.changes.inodes {
         let is_clash = change.old.is_none() && first.changes.adds(ino) && !is_same(first, second, ino);
         if is_clash && !numbers.contains_key(&ino) {
-            numbers.insert(ino, Ino::new(*next_ino));
-            *next_ino += 1;
+            let record = second.changes.record_after(ino).ok_or(MergeError::Unsound { ino })?;
+            let is_taken = |number: Ino| {
+                let is_met =
+                    [&first.changes, &second.changes].iter().any(|changes| changes.inodes.contains_key(&number));
+                is_met || numbers.values().any(|given| *given == number)
+            };
+            let number = set_apart(record, is_taken)?;
+            numbers.insert(ino, number);
         }
     }
     if !numbers.is_empty() {
         second.changes = renumber(&second.changes, &numbers);
     }
+    Ok(())
+}
+
+/// A number for something that can't keep its own. It follows from what that is, so that whoever merges gives it the same one,
+/// and the same version that loses in two merges is one file when these meet.
+pub(super) fn set_apart(record: &Record, is_taken: impl Fn(Ino) -> bool) -> Result<Ino, MergeError> {
+    let what = record.encode().map_err(ReadError::from)?;
+    let free = (0..).map(|attempt| merged_ino(&what, attempt)).find(|number| !is_taken(*number));
+    free.ok_or(MergeError::Unsound { ino: record.attr.ino })
 }
 
 /// Whether both sides got a new inode from the same birth, as happens when one has merged the other before.

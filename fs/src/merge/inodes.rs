@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cairn_block::{FileType, Ino, Record};
 
+use super::identity::set_apart;
 use super::names::Names;
 use super::{Ancestor, Conflict, Disagreement, MergeError, Merged, record};
 use crate::changes::{Changes, Child, Home, InodeChange, Place};
@@ -131,8 +132,11 @@ impl Step<'_> {
             Some(place) => place,
             None => self.find_place(ino, ancestor)?,
         };
-        let copy = Ino::new(self.next_ino);
-        self.next_ino += 1;
+        let is_taken = |number: Ino| {
+            let is_met = self.names.views.iter().any(|view| view.changes().inodes.contains_key(&number));
+            is_met || self.inodes.contains_key(&number)
+        };
+        let copy = set_apart(&b, is_taken)?;
         let child = Child { ino: copy, kind: b.attr.kind };
         let sibling = self.names.seat_beside(&place, child, 1, ancestor)?;
         let mut record = b.clone();

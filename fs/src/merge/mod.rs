@@ -39,6 +39,7 @@ use crate::reader::ReadError;
 
 pub use ancestor::TreeAncestor;
 use names::Names;
+pub use sibling::{short_name, sibling_device, sibling_primary};
 
 /// What one device did since the ancestor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,8 +137,8 @@ pub struct Merged {
 /// Merges what two sides did since their common ancestor. The order of `sides` does not matter.
 pub fn merge(ancestor: &mut dyn Ancestor, mut sides: [Side; 2]) -> Result<Merged, MergeError> {
     sides.sort_by_key(|side| side.rank);
-    let mut next_ino = sides.iter().map(|side| side.changes.next_ino).max().unwrap_or_default();
-    identity::align(&mut sides, &mut next_ino);
+    let next_ino = sides.iter().map(|side| side.changes.next_ino).max().unwrap_or_default();
+    identity::align(&mut sides)?;
     let mut names = Names::decide(&sides);
     places::keep_one_place_each(&mut names)?;
     names.seat_losers(ancestor)?;

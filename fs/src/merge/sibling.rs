@@ -1,12 +1,54 @@
 //! Names for what had to be put beside something: `name.~device~.ext`.
 
 use bytes::Bytes;
+use cairn_block::DeviceId;
 use cairn_block::limits::NAME_BYTES_MAX;
 
 /// Longest extension that stays at the end. What is longer isn't one.
 const EXTENSION_BYTES_MAX: usize = 16;
 /// Most bytes of a device's name that go into a sibling's.
 const DEVICE_BYTES_MAX: usize = 64;
+
+/// Digits of a device's id in a sibling's name. What a person calls a device is not known to all devices at once, and a name
+/// that one of them gives otherwise would be another tree.
+const SHORT_DIGITS: usize = 8;
+
+/// What a device is called in sibling names: the first digits of its id.
+#[must_use]
+pub fn short_name(device: &DeviceId) -> String {
+    device.to_string().chars().take(SHORT_DIGITS).collect()
+}
+
+/// The short name of the device whose version a sibling holds; `None` for any other name.
+#[must_use]
+pub fn sibling_device(name: &[u8]) -> Option<&str> {
+    let (stem, _) = split_mark(name)?;
+    let device = stem.get(..SHORT_DIGITS)?;
+    let is_short = device.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let attempt = &stem[SHORT_DIGITS..];
+    let is_attempt = attempt.is_empty()
+        || attempt.strip_prefix(' ').is_some_and(|n| !n.starts_with('0') && n.parse::<u64>().is_ok_and(|n| n > 1));
+    (is_short && is_attempt).then_some(device)
+}
+
+/// The name that a sibling is beside, as far as it was not cut; `None` for any other name.
+#[must_use]
+pub fn sibling_primary(name: &[u8]) -> Option<Bytes> {
+    sibling_device(name)?;
+    let (mark, after) = split_mark(name)?;
+    let stem = name.len() - after.len() - mark.len() - b".~~".len();
+    Some([&name[..stem], after].concat().into())
+}
+
+/// What stands between the last two tildes of a name, the first of them after a dot; and what comes after.
+fn split_mark(name: &[u8]) -> Option<(&str, &[u8])> {
+    let end = name.iter().rposition(|&byte| byte == b'~')?;
+    let start = name[..end].windows(2).rposition(|pair| pair == b".~")?;
+    let after = &name[end + 1..];
+    let is_extension = after.is_empty() || after.starts_with(b".");
+    let mark = std::str::from_utf8(&name[start + 2..end]).ok()?;
+    is_extension.then_some((mark, after))
+}
 
 /// The `attempt`th name for the version of `name` that `device_name` has. Names of different attempts differ.
 pub(super) fn sibling_name(name: &[u8], device_name: &str, attempt: u64) -> Bytes {
@@ -81,6 +123,23 @@ mod tests {
     fn bytes_that_are_no_text_are_cut_anywhere() {
         let sibling = sibling_name(&[0xBF; 255], "pc", 1);
         assert_eq!(sibling.len(), NAME_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_sibling_tells_whose_version_it_is_and_no_other_name_does() {
+        let device = DeviceId::from_bytes([0xab; 32]);
+        let short = short_name(&device);
+        for name in ["report.txt", "report", ".profile", "a.~cafe~.b", "odd."] {
+            for attempt in [1, 2, 12] {
+                let sibling = sibling_name(name.as_bytes(), &short, attempt);
+                assert_eq!(sibling_device(&sibling), Some("abababab"), "{sibling:?}");
+                assert_eq!(sibling_primary(&sibling).unwrap(), name.as_bytes());
+            }
+            assert_eq!(sibling_device(name.as_bytes()), None);
+        }
+        for name in ["a.~ABABABAB~", "a~abababab~", "a.~abababab", "a.~abababab 1~", "a.~ababababa~", "a.~abababab~b"] {
+            assert_eq!(sibling_device(name.as_bytes()), None, "{name}");
+        }
     }
 
     #[test]

@@ -86,6 +86,12 @@ impl ReadError {
         matches!(self, Self::Missing { .. } | Self::Damaged { .. } | Self::Entry(_))
     }
 
+    /// Whether the block may be somewhere, and could not be had in time: asking again may help.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Store(StoreError::NotFetched { .. } | StoreError::Timeout { .. }))
+    }
+
     pub(super) fn damaged(id: BlockId, flaw: impl Into<Flaw>) -> Self {
         Self::Damaged { id, source: flaw.into() }
     }

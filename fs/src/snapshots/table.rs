@@ -1,25 +1,66 @@
 //! Which inodes of snapshots the kernel knows, and the way back to each.
 //!
 //! An inode number of a snapshot holds the slot of its snapshot and the number it has in the volume, so it is the same
-//! whenever it is looked up. What is kept of an inode is where it is, not what it is: a record that was pushed out of the
+//! whenever it is looked up. There is no room for the range that such a number is from: ranges are counted as they are met, of
+//! which a volume has as many as devices, and a few for merges. What is kept of an inode is where it is, not what it is: a record that was pushed out of the
 //! cache is found again from its directory.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cairn_block::{Ino, Record};
+use cairn_block::{INO_COUNTER_BITS, Ino, Record, ino_counter};
 use lru::LruCache;
+use parking_lot::RwLock;
 
 /// Marks an inode of a snapshot; those of the volume are below.
 const SNAPSHOT_BIT: u64 = 1 << 62;
-/// Bits for the number within the volume. Numbers are handed out in sequence: at a million a second they last nine years.
-const NUMBER_BITS: u32 = 48;
+/// Bits for the number within the volume: those that a device counts, and which of the ranges that were met it is from.
+const NUMBER_BITS: u32 = INO_COUNTER_BITS + 11;
 const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
 /// Slots there are; 0 is `.snapshots` itself.
 pub(super) const SLOTS_MAX: u16 = 1 << (62 - NUMBER_BITS);
 /// Records kept to answer without reading a directory again; a few MiB.
 const RECORDS_MAX: NonZeroUsize = NonZeroUsize::new(8192).expect("it is not zero");
+
+/// The ranges that were met, in order; the first, of the numbers from before there were ranges, not counted. One list for all
+/// volumes: numbers are turned around where no volume is at hand, and it stays short.
+static RANGES: RwLock<Vec<u64>> = RwLock::new(Vec::new());
+
+/// The number with its range's place in the list in the place of the range. `None` if the list is full.
+fn shortened(ino: Ino) -> Option<u64> {
+    let range = ino.get() >> INO_COUNTER_BITS;
+    let count = |index: usize| u64::try_from(index + 1).ok();
+    let index = match range {
+        0 => Some(0),
+        range => {
+            let known = RANGES.read().iter().position(|known| *known == range);
+            known.map_or_else(|| add_range(range), Some).and_then(count)
+        }
+    };
+    Some(index? << INO_COUNTER_BITS | ino_counter(ino.get())).filter(|number| *number <= NUMBER_MASK)
+}
+
+fn add_range(range: u64) -> Option<usize> {
+    let mut ranges = RANGES.write();
+    if let Some(known) = ranges.iter().position(|known| *known == range) {
+        return Some(known);
+    }
+    let has_room = ranges.len() < (NUMBER_MASK >> INO_COUNTER_BITS) as usize;
+    has_room.then(|| {
+        ranges.push(range);
+        ranges.len() - 1
+    })
+}
+
+/// The way back. Of a range that was never met, a number that no inode has.
+fn lengthened(number: u64) -> Ino {
+    let range = match (number >> INO_COUNTER_BITS) as usize {
+        0 => Some(0),
+        index => RANGES.read().get(index - 1).copied(),
+    };
+    range.map_or(Ino::new(u64::MAX), |range| Ino::new(range << INO_COUNTER_BITS | ino_counter(number)))
+}
 
 /// An inode below `.snapshots`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,10 +79,9 @@ impl SnapshotIno {
         let (slot, number) = match self {
             SnapshotIno::Top => (0, 0),
             SnapshotIno::Label(slot) => (slot, 0),
-            SnapshotIno::In(slot, ino) => (slot, ino.get()),
+            SnapshotIno::In(slot, ino) => (slot, shortened(ino)?),
         };
-        let fits = slot < SLOTS_MAX && number <= NUMBER_MASK;
-        fits.then(|| Ino::new(SNAPSHOT_BIT | u64::from(slot) << NUMBER_BITS | number))
+        (slot < SLOTS_MAX).then(|| Ino::new(SNAPSHOT_BIT | u64::from(slot) << NUMBER_BITS | number))
     }
 
     /// What a number means; `None` if it is the volume's own.
@@ -53,7 +93,7 @@ impl SnapshotIno {
         Some(match ((ino.get() & !SNAPSHOT_BIT) >> NUMBER_BITS, number) {
             (0, _) => SnapshotIno::Top,
             (slot, 0) => SnapshotIno::Label(slot as u16),
-            (slot, _) => SnapshotIno::In(slot as u16, Ino::new(number)),
+            (slot, _) => SnapshotIno::In(slot as u16, lengthened(number)),
         })
     }
 }
@@ -176,6 +216,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use cairn_block::{DeviceId, ino_range, merged_ino};
+
     use super::*;
 
     fn below(parent: u64) -> Trail {
@@ -184,18 +226,19 @@ mod tests {
 
     #[test]
     fn numbers_read_back_and_stay_out_of_the_volumes_range() {
-        let largest = Ino::new(NUMBER_MASK);
+        let of_a_device = Ino::new(ino_range(&DeviceId::from_bytes([9; 32])).end - 1);
         for ino in [
             SnapshotIno::Top,
             SnapshotIno::Label(3),
             SnapshotIno::In(1, Ino::ROOT),
-            SnapshotIno::In(SLOTS_MAX - 1, largest),
+            SnapshotIno::In(SLOTS_MAX - 1, of_a_device),
+            SnapshotIno::In(1, merged_ino(b"x", 0)),
         ] {
             let number = ino.number().unwrap();
             assert!(number.get() >= cairn_block::limits::INO_LIMIT && number.get() < 1 << 63);
             assert_eq!(SnapshotIno::of(number), Some(ino));
         }
-        assert_eq!(SnapshotIno::In(1, Ino::new(NUMBER_MASK + 1)).number(), None);
+        assert_eq!(SnapshotIno::In(SLOTS_MAX, Ino::ROOT).number(), None);
         assert_eq!(SnapshotIno::of(Ino::ROOT), None);
         assert_eq!(SnapshotIno::of(Ino::new(u64::MAX)), None);
     }

@@ -23,10 +23,12 @@ pub(crate) mod layer;
 mod listing;
 mod names;
 pub(crate) mod node;
+mod rebase;
 mod replay;
 mod slots;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -131,6 +133,8 @@ pub(crate) struct State {
     slots: HashMap<Ino, Slot>,
     links: Links,
     next_ino: u64,
+    /// The numbers that this device may give out.
+    numbers: Range<u64>,
     dirty: HashSet<Ino>,
     /// Inodes that differ in nothing but their access time; they go into the next tree that something else makes.
     accessed: HashSet<Ino>,
@@ -141,6 +145,8 @@ pub(crate) struct State {
     unwritten_bytes: u64,
     /// Counts changes; what a sync waits for.
     sequence: u64,
+    /// Changes wait.
+    held: bool,
     /// Nodes in memory.
     resident: usize,
 }
@@ -152,9 +158,11 @@ const ACCESSED_MAX: usize = 16 << 10;
 const RESIDENT_NODES_MAX: usize = 32 << 10;
 
 impl State {
-    /// The state of a volume whose tree is `root`, without changes.
-    pub(crate) fn new(root: VolumeRoot, keys: Arc<VolumeKeys>, reader: Arc<TreeReader>) -> State {
+    /// The state of a volume whose tree is `root`, without changes, on a device that gives out `numbers`.
+    pub(crate) fn new(root: VolumeRoot, numbers: Range<u64>, keys: Arc<VolumeKeys>, reader: Arc<TreeReader>) -> State {
         let VolumeRoot { root, links, next_ino, .. } = root;
+        // A head from before there were ranges counts elsewhere.
+        let next_ino = if numbers.contains(&next_ino) || next_ino == numbers.end { next_ino } else { numbers.start };
         let mut state = State {
             reader,
             keys,
@@ -162,18 +170,40 @@ impl State {
             slots: HashMap::new(),
             links: Links { base: links, flushing: None, changes: HashMap::new() },
             next_ino,
+            numbers,
             dirty: HashSet::new(),
             accessed: HashSet::new(),
             batch: Batch::default(),
             memory_bytes: 0,
             unwritten_bytes: 0,
             sequence: 0,
+            held: false,
             resident: 0,
         };
         let node = node_of(root, Bytes::new());
         state.slots.insert(Ino::ROOT, Slot { refs: 1, kids: 0, place: Place::Root, node: Some(Box::new(node)) });
         state.resident = 1;
         state
+    }
+
+    /// The number that the next new inode gets.
+    pub(crate) fn next_ino(&self) -> u64 {
+        self.next_ino
+    }
+
+    /// Whether changes have to wait.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Has changes wait, or not any more.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Passes over numbers that may have been given out and are not known any more.
+    pub(crate) fn skip_numbers(&mut self, count: u64) {
+        self.next_ino = self.next_ino.saturating_add(count).min(self.numbers.end);
     }
 
     /// Number of changes so far.

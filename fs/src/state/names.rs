@@ -4,7 +4,7 @@ use super::slots::hash_of;
 use super::*;
 use crate::ops::{Caller, NewNode, RenameFlags};
 use cairn_block::entry::{Attr, Content, FileType, MapRoot};
-use cairn_block::limits::{INO_LIMIT, LINK_COUNT_MAX, SYMLINK_BYTES_MAX};
+use cairn_block::limits::{LINK_COUNT_MAX, SYMLINK_BYTES_MAX};
 
 const SET_GID: u16 = 0o2000;
 
@@ -105,7 +105,7 @@ impl State {
             return Err(FsError::NameTooLong.into());
         }
         let inherited = self.inherited_acl(parent)?;
-        if self.next_ino >= INO_LIMIT {
+        if self.next_ino >= self.numbers.end {
             return Err(FsError::NoSpace.into());
         }
         let (attr, xattrs) = self.born(parent, birth, inherited.as_ref())?;

@@ -48,7 +48,9 @@ impl State {
     /// Installs a cut whose loads are in memory.
     pub(crate) fn replay(&mut self, cut: Cut) {
         self.dirty.insert(Ino::ROOT);
-        self.next_ino = self.next_ino.max(cut.next_ino);
+        if self.numbers.contains(&cut.next_ino) {
+            self.next_ino = self.next_ino.max(cut.next_ino);
+        }
         self.sequence += 1;
         for item in cut.nodes {
             self.replay_node(item);

@@ -127,9 +127,9 @@ impl State {
         last && self.dirty.contains(&ino)
     }
 
-    /// Inodes made so far.
-    pub(crate) fn inodes_made(&self) -> u64 {
-        self.next_ino
+    /// Inodes that this device made so far, and how many more it may.
+    pub(crate) fn inodes_made(&self) -> (u64, u64) {
+        (self.next_ino - self.numbers.start, self.numbers.end - self.next_ino)
     }
 
     /// Drops a slot, and then its parents', that nobody needs any more.

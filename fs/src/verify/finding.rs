@@ -4,6 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use cairn_block::{BlockId, EntryError, Ino};
+use cairn_store::StoreError;
 
 use crate::reader::ReadError;
 
@@ -82,6 +83,14 @@ impl Problem {
             Self::Node(error) | Self::Chunk(error) | Self::Xattrs(error) => error.block(),
             _ => None,
         }
+    }
+
+    /// Whether a block is not here, as opposed to here and damaged. In a volume of several devices it may be with another one,
+    /// and nothing is wrong; with one device it is lost.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        let (Self::Node(error) | Self::Chunk(error) | Self::Xattrs(error)) = self else { return false };
+        matches!(error, ReadError::Missing { .. } | ReadError::Store(StoreError::NotFetched { .. }))
     }
 
     /// Whether something can't be read, as opposed to a wrong count.

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use cairn_block::{
-    Content, Descend, DirKey, Entry, FileRoot, FileType, Ino, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
+    Content, Descend, DirKey, Entry, FileRoot, FileType, Ino, Record, Ref, VolumeRoot, Xattrs, file_tree,
+    is_same_ino_range, map_tree,
 };
 
 use super::probe::{Halt, Probe};
@@ -80,7 +81,8 @@ impl Checker<'_> {
     /// Takes a number; says whether it was free.
     fn number(&mut self, tree: &mut Tree<'_>, path: &Bytes, ino: Ino) -> Result<bool, CheckError> {
         let next_ino = tree.root.next_ino;
-        if ino.get() >= next_ino {
+        // Only of the range that the head's device counts in is it known what was given out.
+        if ino.get() >= next_ino && is_same_ino_range(ino.get(), next_ino) {
             self.found(path, Some(ino), Problem::NeverGivenOut { next_ino })?;
         }
         let is_new = tree.inodes.as_mut().is_none_or(|inodes| inodes.numbers.insert(ino));

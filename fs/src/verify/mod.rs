@@ -359,6 +359,8 @@ impl<'a> Checker<'a> {
 /// What a read that failed says of the block; or, if it says nothing, why the check can't go on.
 fn lost(error: ReadError) -> Result<ReadError, CheckError> {
     match error {
+        // Elsewhere, perhaps; that is worth knowing of this block, and says nothing about the store.
+        ReadError::Store(StoreError::NotFetched { .. }) => Ok(error),
         ReadError::Store(error) => Err(error.into()),
         error => Ok(error),
     }

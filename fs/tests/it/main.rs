@@ -5,4 +5,5 @@ mod damage;
 mod hostile;
 mod model;
 mod mount;
+mod several;
 mod versions;

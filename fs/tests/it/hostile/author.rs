@@ -210,6 +210,6 @@ fn keys() -> VolumeKeys {
     VolumeKeys::derive(&MasterKey::from_bytes([7; 32]), b"hostile")
 }
 
-fn device() -> DeviceKey {
+pub(super) fn device() -> DeviceKey {
     DeviceKey::from_bytes(&[9; 32])
 }

