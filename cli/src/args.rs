@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -97,6 +98,18 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Say where a file is and how safe it is, or what needs a block
     Why(WhyArgs),
+    /// Let another machine into the circle: prints a code that is good for one of them
+    ///
+    /// Makes the circle if there is none yet. Waits until the other machine has joined, or the code is too old.
+    Invite(InviteArgs),
+    /// Join a circle with the code that `cairn invite` printed on another machine
+    ///
+    /// The code is asked for, or read from standard input.
+    Join(JoinArgs),
+    /// Show who is in the circle and how they are, or change that
+    Circle(CircleArgs),
+    /// List what two devices changed at the same time, with both versions
+    Conflicts,
     /// Look for what keeps the node from working on this machine
     Doctor,
     /// Look after the node's key: passphrase, recovery phrase
@@ -149,6 +162,111 @@ pub(crate) struct DownArgs {
     /// End even if something can't be saved: it is lost then
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Whom an invitation lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Guest {
+    /// Another machine of yours: it gets the key to all your volumes
+    Device,
+    /// Somebody else's: you store for each other, and neither can read what the other stores
+    Friend,
+    /// One that only stores, and can read nothing
+    Storage,
+}
+
+/// See [`Command::Invite`].
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// Whom to let in
+    pub(crate) guest: Guest,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+}
+
+/// What a node is in the circle, where it founds or joins one.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MemberArgs {
+    /// What to call this machine in the circle; its host name unless given
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What this machine fails together with: a house, a provider; its own name unless given
+    #[arg(long)]
+    pub(crate) zone: Option<String>,
+    /// How much it stores for others, such as 200G
+    #[arg(long, value_name = "SIZE", value_parser = size_argument, default_value = "10G")]
+    pub(crate) capacity: u64,
+}
+
+fn size_argument(text: &str) -> Result<u64, String> {
+    crate::text::parse_size(text).ok_or_else(|| "it is not a size such as 200G".to_owned())
+}
+
+/// See [`Command::Join`].
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// Where the other machine is, as its `cairn invite` printed it: ADDRESS:PORT
+    #[arg(required = true, value_name = "ADDRESS")]
+    pub(crate) addresses: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) member: MemberArgs,
+}
+
+/// See [`Command::Circle`].
+#[derive(Debug, Args)]
+pub(crate) struct CircleArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<CircleCommand>,
+}
+
+/// Changes of a circle; an owner of it may make them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CircleCommand {
+    /// Change what a member is
+    Set(CircleSetArgs),
+    /// Remove a member for good: its key never gets in again
+    ///
+    /// What it was given before it keeps: a device that had the key to your volumes can still open the blocks that it
+    /// has.
+    Remove(CircleRemoveArgs),
+}
+
+/// See [`CircleCommand::Set`].
+#[derive(Debug, Args)]
+pub(crate) struct CircleSetArgs {
+    /// The member
+    pub(crate) member: String,
+    /// What it is called from now on
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// What it fails together with
+    #[arg(long)]
+    pub(crate) zone: Option<String>,
+    /// How much it stores for others
+    #[arg(long, value_name = "SIZE", value_parser = size_argument)]
+    pub(crate) capacity: Option<u64>,
+    /// Whether it is mostly on
+    #[arg(long, value_enum)]
+    pub(crate) class: Option<ClassArg>,
+}
+
+/// Whether a member is mostly on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ClassArg {
+    /// Mostly on: carries redundancy
+    Anchor,
+    /// Comes and goes
+    Roaming,
+}
+
+/// See [`CircleCommand::Remove`].
+#[derive(Debug, Args)]
+pub(crate) struct CircleRemoveArgs {
+    /// The member
+    pub(crate) member: String,
+    /// Don't ask on a terminal
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// See [`Command::Umount`].

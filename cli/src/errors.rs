@@ -120,7 +120,7 @@ impl Failure {
     }
 
     /// From a library's error: its message and its chain of sources.
-    fn of(kind: Kind, error: &dyn Error) -> Self {
+    pub(crate) fn of(kind: Kind, error: &dyn Error) -> Self {
         let mut failure = Self::new(kind, error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {

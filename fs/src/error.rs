@@ -219,7 +219,9 @@ fn store_errno(error: &StoreError) -> Errno {
         // Disk, quota and reserve alike: "no space" is what programs know how to report, and all three end the same way.
         StoreError::Full { .. } => Errno::NOSPC,
         StoreError::TooManyFiles { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::NFILE),
-        StoreError::Damaged { .. } | StoreError::NotFetched { .. } => Errno::IO,
+        StoreError::Damaged { .. } => Errno::IO,
+        // Nothing is broken: it is read once somebody who has it is back.
+        StoreError::NotFetched { .. } => Errno::HOSTDOWN,
         // A store that went read-only after a failed sync must not look like a healthy read-only mount: EROFS is still
         // the truth about the next write, and the call that lost its sync got EIO.
         StoreError::ReadOnly { .. } => Errno::ROFS,

@@ -2,6 +2,7 @@
 
 mod about;
 mod care;
+mod circle;
 mod content;
 mod doctor;
 mod history;
@@ -98,6 +99,10 @@ fn run(cli: Cli, output: Output) -> Outcome<()> {
         Command::Gc(args) => care::gc(&mut session, &args),
         Command::Why(args) => care::why(&mut session, args),
         Command::Debug(args) => care::debug(&mut session, args),
+        Command::Invite(args) => circle::invite(&mut session, args),
+        Command::Join(args) => circle::join(&mut session, args),
+        Command::Circle(args) => circle::circle(&mut session, args),
+        Command::Conflicts => circle::conflicts(&mut session),
         Command::Doctor => doctor::doctor(&mut session),
         Command::Key(args) => key::key(&mut session, args),
         Command::Config(args) => about::config(&session, &args),

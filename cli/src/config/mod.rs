@@ -14,7 +14,7 @@ use thiserror::Error;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use settings::of_text;
-pub(crate) use settings::{SETTINGS, SettingFlags, Settings, is_volume_name};
+pub(crate) use settings::{Listen, SETTINGS, SettingFlags, Settings, is_volume_name};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,15 @@ impl Setting {
     pub(crate) fn variable(&self) -> String {
         format!("CAIRN_{}", self.key.to_ascii_uppercase())
     }
+}
+
+/// Where a node listens for others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen {
+    /// The addresses; a port of 0 takes a free one.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether somebody asked for these: then no others are taken instead.
+    pub(crate) is_asked_for: bool,
 }
 
 /// Every key, in the order they are printed.
@@ -55,6 +65,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         meaning: "let other users of this machine into the mount",
     },
     Setting {
+        key: "listen",
+        expected: "addresses such as 0.0.0.0:4870 with commas between them, or none",
+        meaning: "where other nodes of the circle find this one; nothing is listened on before there is a circle",
+    },
+    Setting {
+        key: "keep",
+        expected: "everything or used",
+        meaning: "what this device keeps of volumes that other devices write to: a copy of everything, or what was read here",
+    },
+    Setting {
         key: "idle_exit_seconds",
         expected: "a number of seconds (0: never)",
         meaning: "a node that nobody asks and that mounts nothing ends after this",
@@ -70,6 +90,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
 const WORKERS_MAX: usize = 64;
 /// More workers than this don't help one disk and one sealing pipeline by default.
 const WORKERS_DEFAULT_MAX: usize = 8;
+/// All interfaces. Another node of this machine may have the port already: then any free one will do.
+const LISTEN_DEFAULT: &str = "0.0.0.0:4870,[::]:4870";
+/// More addresses than a machine has use for.
+const LISTEN_MAX: usize = 16;
 /// Long enough for a session of commands, short enough that nothing lingers after it.
 const IDLE_EXIT_SECONDS_DEFAULT: &str = "300";
 /// Longer names gain nothing; the bound keeps status lines and the sealed list small.
@@ -103,6 +127,12 @@ pub(crate) struct SettingFlags {
     /// Let other users of this machine into the mount
     #[arg(long, global = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true)]
     pub(crate) allow_other: Option<OsString>,
+    /// Where other nodes of the circle find this one: addresses with commas between them, or none
+    #[arg(long, global = true, value_name = "ADDRESSES", hide_short_help = true)]
+    pub(crate) listen: Option<OsString>,
+    /// What to keep of volumes that other devices write to: everything, or what was used here
+    #[arg(long, global = true, value_name = "WHAT", hide_short_help = true)]
+    pub(crate) keep: Option<OsString>,
     /// End a node that nobody asks and that mounts nothing after this many seconds (0: never)
     #[arg(long, global = true, value_name = "SECONDS", hide_short_help = true)]
     pub(crate) idle_exit_seconds: Option<OsString>,
@@ -121,6 +151,8 @@ impl SettingFlags {
             "quota" => self.quota.as_deref(),
             "workers" => self.workers.as_deref(),
             "allow_other" => self.allow_other.as_deref(),
+            "listen" => self.listen.as_deref(),
+            "keep" => self.keep.as_deref(),
             "idle_exit_seconds" => self.idle_exit_seconds.as_deref(),
             "log" => self.log.as_deref(),
             _ => None,
@@ -160,6 +192,10 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     /// Whether other users may use the mount.
     pub(crate) allow_other: bool,
+    /// Where other nodes find this one.
+    pub(crate) listen: Listen,
+    /// Whether this device keeps a copy of what other devices put into its volumes, and not only what was used here.
+    pub(crate) keeps_everything: bool,
     /// How long an unused node stays; `None` for ever.
     pub(crate) idle_exit: Option<Duration>,
     /// The log's filter.
@@ -259,6 +295,15 @@ impl Raw {
             quota: Some(self.parsed("quota", text::parse_size)?).filter(|bytes| *bytes > 0),
             workers: self.parsed("workers", |text| text.parse().ok().filter(|n| (1..=WORKERS_MAX).contains(n)))?,
             allow_other: self.parsed("allow_other", |text| text.parse().ok())?,
+            listen: Listen {
+                addresses: self.parsed("listen", parse_listen)?,
+                is_asked_for: self.values["listen"].1 != Origin::Default,
+            },
+            keeps_everything: self.parsed("keep", |text| match text {
+                "everything" => Some(true),
+                "used" => Some(false),
+                _ => None,
+            })?,
             idle_exit: (idle_seconds > 0).then(|| Duration::from_secs(idle_seconds)),
             log: self
                 .parsed("log", |text| text.parse::<tracing_subscriber::EnvFilter>().is_ok().then(|| text.to_owned()))?,
@@ -322,6 +367,14 @@ impl Raw {
     }
 }
 
+fn parse_listen(text: &str) -> Option<Vec<SocketAddr>> {
+    if text == "none" {
+        return Some(Vec::new());
+    }
+    let addresses: Vec<SocketAddr> = text.split(',').map(|part| part.trim().parse().ok()).collect::<Option<_>>()?;
+    (addresses.len() <= LISTEN_MAX).then_some(addresses)
+}
+
 /// Names that are the same in a shell, a path, fstab and JSON.
 pub(crate) fn is_volume_name(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
@@ -339,6 +392,8 @@ fn default(key: &str, places: &Places) -> OsString {
             cores.clamp(2, WORKERS_DEFAULT_MAX).to_string().into()
         }
         "allow_other" => "false".into(),
+        "listen" => LISTEN_DEFAULT.into(),
+        "keep" => "everything".into(),
         "idle_exit_seconds" => IDLE_EXIT_SECONDS_DEFAULT.into(),
         "log" => "info".into(),
         _ => OsString::new(),
@@ -377,6 +432,23 @@ mod tests {
         let flags = SettingFlags { workers: Some("0".into()), ..SettingFlags::default() };
         let error = Settings::find(&flags, &environment).expect_err("0 workers copy nothing");
         assert_eq!(error.to_string(), "--workers: `0` is not a number from 1 to 64");
+    }
+
+    #[test]
+    fn addresses_are_read_and_a_default_is_no_wish() {
+        let listen = |flag: Option<&str>| {
+            let flags = SettingFlags { listen: flag.map(Into::into), ..SettingFlags::default() };
+            Settings::find(&flags, &environment).map(|settings| settings.listen)
+        };
+        let default = listen(None).expect("valid");
+        assert!(!default.is_asked_for && default.addresses.len() == 2);
+        let asked = listen(Some("127.0.0.1:0, [::1]:7")).expect("valid");
+        assert_eq!(asked.addresses, ["127.0.0.1:0".parse().unwrap(), "[::1]:7".parse().unwrap()]);
+        assert!(asked.is_asked_for);
+        assert!(listen(Some("none")).expect("valid").addresses.is_empty());
+        for bad in ["", "4870", "localhost:4870", "1.2.3.4"] {
+            assert!(listen(Some(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The table of routes: what is asked and what is answered, in one place for both ends.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +70,14 @@ routes! {
     Why = "why",
     /// [`BlocksQuestion`] → events of [`BlockUse`], ending with [`BlocksReport`].
     Blocks = "blocks",
+    /// [`InviteOrder`] → events of [`Invitation`], ending with [`Member`].
+    Invite = "invite",
+    /// [`Nothing`] → [`Circle`].
+    Circle = "circle",
+    /// [`CircleOrder`] → [`Circle`].
+    CircleChange = "circle/change",
+    /// [`VolumeQuestion`] → events of [`Conflict`], ending with [`Nothing`].
+    Conflicts = "conflicts",
     /// [`DebugQuestion`] → a JSON value that is for reading, not for programs.
     Debug = "debug",
 }
@@ -508,7 +517,7 @@ pub(crate) struct GcReport {
 pub(crate) struct Why {
     /// The path, from the root of its volume.
     pub(crate) path: Name,
-    /// `here`, `unsaved`, `damaged`, `missing`.
+    /// `here`, `elsewhere` or `damaged`.
     pub(crate) state: String,
     /// What that means, in words.
     pub(crate) meaning: String,
@@ -524,6 +533,9 @@ pub(crate) struct Why {
     pub(crate) blocks_here: u64,
     /// Blocks that can't be read.
     pub(crate) damaged: Vec<String>,
+    /// Other members that are connected and have all of it.
+    #[serde(default)]
+    pub(crate) holders: Vec<String>,
     /// How many machines may be lost before the file is.
     pub(crate) survives_losses: u32,
 }
@@ -560,6 +572,150 @@ pub(crate) struct BlocksReport {
     pub(crate) unneeded: u64,
     /// Bytes of these.
     pub(crate) unneeded_bytes: u64,
+}
+
+/// What a node is in a circle, where it founds or joins one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct MemberWish {
+    /// What it is called.
+    pub(crate) name: String,
+    /// What it fails together with.
+    pub(crate) zone: String,
+    /// Bytes that it stores for others.
+    pub(crate) capacity: u64,
+}
+
+/// Whom an invitation lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Guest {
+    /// Another machine of the same person.
+    Device,
+    /// Somebody else.
+    Friend,
+    /// A machine that only stores.
+    Storage,
+}
+
+/// See [`Route::Invite`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InviteOrder {
+    /// Whom.
+    pub(crate) guest: Guest,
+    /// What this node is, if it has to found the circle.
+    pub(crate) founder: MemberWish,
+}
+
+/// An open invitation. It goes over the node's socket and to a person, nowhere else.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Invitation {
+    /// The code, to be typed on the other machine.
+    pub(crate) code: String,
+    /// Where this node can be found, as far as it knows.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// How long the code is good.
+    pub(crate) seconds: u64,
+}
+
+/// One member of the circle.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Who it is.
+    pub(crate) node: String,
+    /// `owner`, `member` or `storage`.
+    pub(crate) role: String,
+    /// What it fails together with.
+    pub(crate) zone: String,
+    /// Bytes that it stores for others.
+    pub(crate) capacity: u64,
+    /// `anchor` or `roaming`.
+    pub(crate) class: String,
+    /// `this`, `connected` or `away`.
+    pub(crate) state: String,
+    /// The time a ping took last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trip_ms: Option<f64>,
+    /// Where it was found or is looked for.
+    #[serde(default)]
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Why it couldn't be reached last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
+    /// What it did that no node of ours does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) strikes: Vec<String>,
+}
+
+/// The circle as this node has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Circle {
+    /// Its id; none where this node is in no circle.
+    pub(crate) circle: Option<String>,
+    /// The number of the newest epoch.
+    pub(crate) epoch: u64,
+    /// Everybody in it, this node first.
+    pub(crate) members: Vec<Member>,
+    /// Where this node listens.
+    pub(crate) listening: Vec<SocketAddr>,
+    /// What a person should know: a fork, that this node was removed.
+    pub(crate) remarks: Vec<String>,
+    /// How far this device's copies of its volumes are.
+    pub(crate) copies: Vec<CopyStatus>,
+    /// Blocks that were fetched from others since the node's start.
+    pub(crate) blocks_fetched: u64,
+    /// Their bytes.
+    pub(crate) bytes_fetched: u64,
+}
+
+/// A device's own copy of a volume that other devices write to as well.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct CopyStatus {
+    /// The volume's name.
+    pub(crate) volume: String,
+    /// Whether everything that the newest state of each device needs is here.
+    pub(crate) is_whole: bool,
+    /// Blocks that were fetched ahead since the node's start.
+    pub(crate) fetched: u64,
+    /// What keeps it from becoming whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
+}
+
+/// See [`Route::CircleChange`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "lowercase")]
+pub(crate) enum CircleOrder {
+    /// Changes what a member is.
+    Set {
+        /// Its name or its id.
+        member: String,
+        /// What it is called from now on.
+        name: Option<String>,
+        /// What it fails together with.
+        zone: Option<String>,
+        /// Bytes that it stores for others.
+        capacity: Option<u64>,
+        /// `anchor` or `roaming`.
+        class: Option<String>,
+    },
+    /// Removes it for good.
+    Remove {
+        /// Its name or its id.
+        member: String,
+    },
+}
+
+/// A file of which two devices made different things.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Conflict {
+    /// Where the version is that kept the name, from the root of the volume.
+    pub(crate) path: Name,
+    /// Where the other one is.
+    pub(crate) sibling: Name,
+    /// The device that made the other one, as the sibling's name has it.
+    pub(crate) device: String,
 }
 
 /// See [`Route::Debug`].

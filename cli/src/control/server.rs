@@ -47,7 +47,7 @@ struct Served {
 /// fuzz target ones that read the question and leave it at that.
 macro_rules! table {
     ($short:ident, $long:ident, $cat:expr) => {{
-        use crate::node::{care, content, history, uses};
+        use crate::node::{care, circle, content, history, uses};
         Router::new()
             .route(Route::Status.path(), $short(|node: &Node, _: Nothing| node.status()))
             .route(Route::Down.path(), $short(Node::end))
@@ -67,6 +67,10 @@ macro_rules! table {
             .route(Route::Gc.path(), $long(care::gc))
             .route(Route::Why.path(), $short(care::why))
             .route(Route::Blocks.path(), $long(uses::blocks))
+            .route(Route::Invite.path(), $long(circle::invite))
+            .route(Route::Circle.path(), $short(|node: &Node, _: Nothing| node.circle()))
+            .route(Route::CircleChange.path(), $short(circle::change))
+            .route(Route::Conflicts.path(), $long(circle::conflicts))
             .route(Route::Debug.path(), $short(care::debug))
             .layer(DefaultBodyLimit::max(QUESTION_BYTES_MAX))
             .layer(axum::middleware::map_response(|mut response: Response| async {

@@ -105,8 +105,14 @@ fn check_volume(
     let keys = node.volume_keys(name);
     let options = CheckOptions { data, ..CheckOptions::default() };
     let mut told = Ok(());
+    // With other devices in the circle, what is not here may be there.
+    let (has_others, mut absent) = (node.connected().is_some(), 0);
     let mut watch = |event| {
         told = match event {
+            Event::Finding(found) if has_others && found.problem.is_absence() => {
+                absent += 1;
+                Ok(())
+            }
             Event::Finding(found) => reporter.item(&finding(name, &found)),
             Event::Block(_) => Ok(()),
             Event::Progress(counts) => {
@@ -127,7 +133,16 @@ fn check_volume(
     checked?;
     report.entries += counts.entries;
     report.blocks = report.blocks.max(counts.blocks);
-    report.findings += counts.findings;
+    report.findings += counts.findings - absent;
+    if absent > 0 {
+        reporter.item(&Finding {
+            severity: "note".to_owned(),
+            what: format!("{absent} blocks of the volume are not on this node, and were not checked"),
+            volume: Some(name.to_owned()),
+            path: None,
+            block: None,
+        })?;
+    }
     Ok(())
 }
 
@@ -230,41 +245,77 @@ pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
         Err(tree::PathError::Read(error)) => return Err(error.into()),
         Err(_) => return Err(missing()),
     };
-    let mut damaged: BTreeSet<BlockId> = BTreeSet::new();
-    let mut wrong = 0u64;
-    let mut watch = |event| {
-        if let Event::Finding(found) = event {
-            wrong += 1;
-            damaged.extend(found.problem.block());
-        }
-        if damaged.len() < DAMAGED_NAMED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
-    let mut checker = Checker::new(&reader, names.names(), CheckOptions::default(), &mut watch);
+    let mut found = Found { has_others: node.connected().is_some(), ..Found::default() };
+    let mut watch = |event| found.take(event);
+    let options = CheckOptions { blocks: true, ..CheckOptions::default() };
+    let mut checker = Checker::new(&reader, names.names(), options, &mut watch);
     match checker.record(&root, Bytes::copy_from_slice(&place.path), &record) {
         Ok(()) | Err(CheckError::Stopped) => {}
         Err(error) => return Err(error.into()),
     }
     let seen = checker.counts();
-    let (state, meaning) = match (wrong, &record.content) {
-        (1.., _) => ("damaged", "some of its blocks can't be read from this node's store"),
-        (0, Content::Inline(_) | Content::Symlink(_) | Content::Empty | Content::None) => {
-            ("here", "its contents lie in its directory's own block, on this node")
-        }
-        (0, _) => ("here", "every block it needs is on this node, and on no other"),
-    };
+    let holders = node.others_with(&found.blocks)?;
+    let (state, meaning) = found.verdict(&record.content, &holders);
+    let here = found.damaged.is_empty() && found.elsewhere == 0;
     Ok(Why {
         path: Name(place.path),
         state: state.to_owned(),
-        meaning: meaning.to_owned(),
+        meaning,
         size: record.attr.size,
         allocated: record.attr.allocated,
         entries: seen.entries,
         blocks: seen.blocks,
-        blocks_here: seen.blocks.saturating_sub(damaged.len() as u64),
-        damaged: damaged.iter().map(ToString::to_string).collect(),
-        // One node: what is on this disk alone is lost with it.
-        survives_losses: 0,
+        blocks_here: seen.blocks.saturating_sub(found.damaged.len() as u64 + found.elsewhere),
+        damaged: found.damaged.iter().map(ToString::to_string).collect(),
+        // Each machine that has all of it may be the last one.
+        survives_losses: (holders.len() + usize::from(here)).saturating_sub(1) as u32,
+        holders,
     })
+}
+
+/// What was found of a path.
+#[derive(Default)]
+struct Found {
+    /// Whether what is not here may be with somebody else.
+    has_others: bool,
+    blocks: Vec<BlockId>,
+    damaged: BTreeSet<BlockId>,
+    /// Blocks that are not here.
+    elsewhere: u64,
+    /// Anything else that is wrong.
+    is_wrong: bool,
+}
+
+impl Found {
+    fn take(&mut self, event: Event) -> ControlFlow<()> {
+        match event {
+            Event::Block(used) => self.blocks.push(used.id),
+            Event::Finding(found) if self.has_others && found.problem.is_absence() => self.elsewhere += 1,
+            Event::Finding(found) => {
+                self.is_wrong = true;
+                self.damaged.extend(found.problem.block());
+            }
+            Event::Progress(_) => {}
+        }
+        if self.damaged.len() < DAMAGED_NAMED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    /// In a word, and in a sentence.
+    fn verdict(&self, content: &Content, holders: &[String]) -> (&'static str, String) {
+        let others = match holders {
+            [] => "on no other that is connected".to_owned(),
+            names => format!("on {}", names.join(", ")),
+        };
+        let has_blocks = !matches!(content, Content::Inline(_) | Content::Symlink(_) | Content::Empty | Content::None);
+        match (self.is_wrong, self.elsewhere) {
+            (true, _) => ("damaged", "some of its blocks can't be read from this node's store".to_owned()),
+            (false, 1..) => ("elsewhere", format!("not all of it is on this node; all of it is {others}")),
+            (false, 0) if has_blocks => ("here", format!("every block it needs is on this node, and {others}")),
+            (false, 0) => {
+                ("here", "its contents lie in its directory's own block, on this node and where that is".to_owned())
+            }
+        }
+    }
 }
 
 /// Prints one structure, for a person who looks for something.

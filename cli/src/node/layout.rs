@@ -68,6 +68,11 @@ impl DataDir {
         self.0.join("own")
     }
 
+    /// What is known of the circle.
+    pub(crate) fn circle_file(&self) -> PathBuf {
+        self.0.join("circle")
+    }
+
     /// The control socket.
     pub(crate) fn socket(&self) -> SocketPlace {
         SocketPlace::of(&self.0)

@@ -1,13 +1,17 @@
 //! The node: the process that holds the keys, the store and the mounts.
 //!
-//! Start: key file, store (its lock makes this the only node on it), socket, and only then whatever was asked. End, in this
+//! Start: key file, store (its lock makes this the only node on it), circle, socket, and only then whatever was asked. End, in this
 //! order: no new questions, mounts go, volumes write their last head, the store closes, the socket goes. A node that
 //! nobody asks and that mounts nothing ends by itself; so does one that is told to.
+//!
+//! [`circle`] is its end of the circle, and [`blocks`] the store with the circle behind it, as volumes see it.
 //!
 //! [`open`] makes a [`Node`] from the settings; [`mounts`], [`content`], [`history`], [`care`], [`uses`] and [`status`] answer
 //! one family of routes each; [`lifecycle`] is how a command starts one in the background.
 
+mod blocks;
 pub(crate) mod care;
+pub(crate) mod circle;
 pub(crate) mod content;
 pub(crate) mod durable;
 pub(crate) mod harden;
@@ -49,6 +53,8 @@ const RUNTIME_WORKERS: usize = 2;
 const BLOCKING_THREADS_MAX: usize = 32;
 /// How long open answers may take after the node was told to end.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a node that ends looks whether something is still under way.
+const BUSY_LOOK: Duration = Duration::from_millis(10);
 /// How often the node looks whether anybody still needs it.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 /// How long a node that was told to end may take: flushing the memory it may hold to a slow disk.
@@ -69,9 +75,16 @@ pub(crate) fn run(
     // Before the first file is written.
     outlive_file_size_limit(&runtime);
     let (end, ended) = watch::channel(false);
-    let node = Arc::new(open::open(settings, passphrase, end)?);
-    let served = serve(&node, settings, runtime, ended, on_ready);
+    let node = open::open(settings, passphrase, end)?.shared();
+    {
+        let _inside = runtime.enter();
+        node.start_known_circle()?;
+    }
+    let served = serve(&node, settings, &runtime, ended, on_ready);
+    // The runtime still runs: what a last head lacks may have to be fetched.
     let closed = node.close();
+    // Operations that don't notice their client leaving in time are abandoned with the process.
+    runtime.shutdown_timeout(END_TIMEOUT);
     // While the store is still ours, so that it is not the socket of the next node that goes; who waits for the end waits
     // for this process. With its last owner the store closes.
     DataDir::at(&settings.data_dir).socket().remove();
@@ -101,7 +114,7 @@ fn end_signals(runtime: &Runtime) -> Outcome<[Signal; 3]> {
 fn serve(
     node: &Arc<Node>,
     settings: &Settings,
-    runtime: Runtime,
+    runtime: &Runtime,
     ended: watch::Receiver<bool>,
     on_ready: impl FnOnce(&Node) -> Outcome<()>,
 ) -> Outcome<()> {
@@ -109,7 +122,7 @@ fn serve(
     let server = runtime.block_on(listen(node.clone(), &socket, ended.clone()))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), data_dir = %settings.data_dir.display(), "the node answers");
     // Before anything is mounted: from the moment a mount is seen, a signal has to end the node in order.
-    let signals = end_signals(&runtime)?;
+    let signals = end_signals(runtime)?;
     let ready = on_ready(node);
     if ready.is_ok() {
         runtime.block_on(until_end(node, settings.idle_exit, ended, signals));
@@ -119,9 +132,16 @@ fn serve(
         if tokio::time::timeout(END_TIMEOUT, server).await.is_err() {
             tracing::warn!("some answers were cut off at the end");
         }
+        // What is under way may still write; it notices that its client has left.
+        let idle = async {
+            while node.is_busy() {
+                tokio::time::sleep(BUSY_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(END_TIMEOUT, idle).await.is_err() {
+            tracing::warn!("some operations were cut off at the end");
+        }
     });
-    // Operations that don't notice their client leaving in time are abandoned with the process.
-    runtime.shutdown_timeout(END_TIMEOUT);
     ready
 }
 

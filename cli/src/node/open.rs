@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Instant;
 
 use cairn_block::{DeviceKey, VolumeId, VolumeKeys};
@@ -12,6 +12,8 @@ use cairn_fs::{Space, Volume, VolumeConfig, VolumeOptions};
 use cairn_store::disk::{DiskOptions, DiskStore};
 use tokio::sync::watch;
 
+use super::blocks::Blocks;
+use super::circle::{Connected, Follower, Mirror};
 use super::durable::Existing;
 use super::keyfile::{KeyFile, KeyFileError, NodeKeys};
 use super::layout::DataDir;
@@ -19,7 +21,7 @@ use super::memory::reader_options;
 use super::mounts::Mounts;
 use super::passphrase::Passphrase;
 use super::volumes::VolumeNames;
-use crate::config::Settings;
+use crate::config::{Listen, Settings};
 use crate::control::routes::{DownOrder, Nothing};
 use crate::errors::{Failure, Kind, Outcome};
 
@@ -29,6 +31,13 @@ pub(crate) struct Node {
     pub(super) quota: Option<u64>,
     pub(super) keys: NodeKeys,
     pub(super) store: Arc<DiskStore>,
+    /// The store as volumes see it: with the circle behind it.
+    pub(super) blocks: Arc<Blocks>,
+    pub(super) listen: Listen,
+    keeps_everything: bool,
+    pub(super) circle: Mutex<Option<Arc<Connected>>>,
+    /// Itself, for what outlives the call that starts it.
+    this: OnceLock<Weak<Node>>,
     names: Mutex<VolumeNames>,
     volumes: Mutex<BTreeMap<String, OpenVolume>>,
     pub(super) mounts: Mounts,
@@ -45,6 +54,10 @@ pub(super) struct OpenVolume {
     pub(super) volume: Arc<Volume>,
     /// For paths.
     pub(super) door: Arc<Browsable<Arc<Volume>>>,
+    /// Brings in what other devices change; none in a node that only looks.
+    pub(super) follower: Option<Follower>,
+    /// Fetches them ahead; none in a node that keeps what is used.
+    pub(super) mirror: Option<Mirror>,
 }
 
 /// Held while something is under way.
@@ -59,11 +72,17 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
     drop(VolumeNames::open(&data_dir.volumes_file(), &keys.master)?);
     let store = DiskStore::open(data_dir.store(), store_options(settings.quota))?;
     let names = VolumeNames::open(&data_dir.volumes_file(), &keys.master)?;
+    let store = Arc::new(store);
     Ok(Node {
         data_dir,
         quota: settings.quota,
         keys,
-        store: Arc::new(store),
+        blocks: Arc::new(Blocks::new(store.clone())),
+        store,
+        listen: settings.listen.clone(),
+        keeps_everything: settings.keeps_everything,
+        circle: Mutex::default(),
+        this: OnceLock::new(),
         names: Mutex::new(names),
         volumes: Mutex::default(),
         mounts: Mounts::default(),
@@ -120,9 +139,27 @@ impl Node {
         self.busy.clone()
     }
 
-    /// Whether anything is mounted or under way.
+    /// Makes itself known to itself.
+    pub(super) fn shared(self) -> Arc<Node> {
+        let node = Arc::new(self);
+        // Set here and nowhere else.
+        let _ = node.this.set(Arc::downgrade(&node));
+        node
+    }
+
+    /// Itself, for what outlives the call that starts it.
+    pub(super) fn this(&self) -> Outcome<Arc<Node>> {
+        self.this.get().and_then(Weak::upgrade).ok_or_else(|| Failure::new(Kind::Busy, "the node is ending"))
+    }
+
+    /// Whether anything is mounted or under way, or others count on this node.
     pub(super) fn is_needed(&self) -> bool {
-        Arc::strong_count(&self.busy) > 1 || !self.mounts.is_empty()
+        self.is_busy() || !self.mounts.is_empty() || self.connected().is_some()
+    }
+
+    /// Whether anything is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        Arc::strong_count(&self.busy) > 1
     }
 
     /// Answers "down". What can't be made durable has its only copy in this process, which then goes on unless it is forced.
@@ -148,8 +185,7 @@ impl Node {
 
     /// Makes every change of every volume durable; the first failure ends it.
     fn save(&self) -> Outcome<()> {
-        let open: Vec<_> = lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect();
-        open.into_iter().try_for_each(|(name, open)| {
+        self.open_volumes().into_iter().try_for_each(|(name, open)| {
             let synced = open.volume.sync_all();
             synced.map_err(|error| Failure::from(error).while_(format!("saving the volume {name}")))
         })
@@ -173,14 +209,24 @@ impl Node {
         let volume = Volume::open(VolumeConfig {
             keys: self.volume_keys(name),
             device: DeviceKey::from_bytes(self.keys.device.as_bytes()),
-            store: self.store.clone(),
-            heads: self.store.clone(),
+            store: self.blocks.clone(),
+            heads: self.blocks.clone(),
             hints: self.store.clone(),
             options: self.volume_options(),
         })
         .map_err(|error| Failure::from(error).while_(format!("opening the volume {name}")))?;
-        let opened = OpenVolume { door: Arc::new(self.with_snapshots(name, &volume)), volume };
+        let this = self.this.get().cloned();
+        let follower = this.map(|node| Follower::start(node, name, &volume)).transpose()?;
+        let mirror = match follower.is_some() && self.keeps_everything {
+            true => Some(Mirror::start(self, name, &volume)?),
+            false => None,
+        };
+        let opened = OpenVolume { door: Arc::new(self.with_snapshots(name, &volume)), volume, follower, mirror };
         volumes.insert(name.to_owned(), opened.clone());
+        drop(volumes);
+        if let Some(connected) = self.connected() {
+            connected.net.heads_bell().renamed();
+        }
         Ok(opened)
     }
 
@@ -235,6 +281,20 @@ impl Node {
         lock(&self.volumes).get(name).cloned()
     }
 
+    /// Does something that must not be missed by a volume that is being opened; gives back a volume that is open.
+    pub(super) fn while_closed<T>(&self, name: &str, act: impl FnOnce() -> T) -> Result<T, OpenVolume> {
+        let volumes = lock(&self.volumes);
+        match volumes.get(name) {
+            Some(open) => Err(open.clone()),
+            None => Ok(act()),
+        }
+    }
+
+    /// The volumes that are open.
+    pub(super) fn open_volumes(&self) -> Vec<(String, OpenVolume)> {
+        lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect()
+    }
+
     /// The volumes that the store holds, known by name or not.
     pub(super) fn store_volumes(&self) -> Outcome<Vec<VolumeId>> {
         use cairn_store::HeadStore;
@@ -245,6 +305,8 @@ impl Node {
     pub(super) fn close(&self) -> Outcome<()> {
         let unmounted = self.mounts.unmount_all();
         let volumes = std::mem::take(&mut *lock(&self.volumes));
+        volumes.values().filter_map(|open| open.follower.as_ref()).for_each(Follower::end);
+        volumes.values().filter_map(|open| open.mirror.as_ref()).for_each(Mirror::end);
         let closed = volumes.into_iter().map(|(name, open)| {
             open.volume.close().map_err(|error| Failure::from(error).while_(format!("closing the volume {name}")))
         });

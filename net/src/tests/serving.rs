@@ -127,7 +127,9 @@ async fn a_member_says_which_blocks_it_has() {
     join(&[&a, &b]).await;
     // More than one message holds.
     let blocks: Vec<_> = (0..300).map(|seed| block(seed, 100)).collect();
-    blocks.iter().step_by(3).for_each(|block| drop(b.store.put(block).expect("put")));
+    for block in blocks.iter().step_by(3) {
+        b.store.put(block).expect("put");
+    }
     let ids: Vec<_> = blocks.iter().map(cairn_block::Block::id).collect();
     let has = a.net.has(b.id(), &ids).await.expect("an answer");
     assert_eq!(has, (0..300).map(|number| number % 3 == 0).collect::<Vec<_>>());

@@ -1,0 +1,118 @@
+//! The node's blocks and heads as its volumes see them: the own store, and behind it the circle once there is one.
+//!
+//! What this adds to the store: a block that isn't here is fetched from the members, and a head that a volume made is told
+//! to them, not before it is durable. A head that was told and then lost in a crash would be a fork: its number is used again.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bytes::Bytes;
+use cairn_block::{Block, BlockId, DeviceId, VolumeId};
+use cairn_net::Router;
+use cairn_store::disk::DiskStore;
+use cairn_store::{Ask, BlockStore, HeadStore, Put, StoreError, StoredHead};
+
+use super::open::lock;
+
+/// Called with a volume that has a new head, which is durable.
+type Told = Box<dyn Fn(&VolumeId) + Send + Sync>;
+
+/// See the module.
+pub(super) struct Blocks {
+    own: Arc<DiskStore>,
+    router: OnceLock<Router>,
+    told: OnceLock<Told>,
+    /// Volumes with heads that were put since the last sync.
+    fresh: Mutex<BTreeSet<VolumeId>>,
+}
+
+impl Blocks {
+    pub(super) fn new(own: Arc<DiskStore>) -> Self {
+        Blocks { own, router: OnceLock::new(), told: OnceLock::new(), fresh: Mutex::default() }
+    }
+
+    /// From here on what is missing is asked of the circle, and new heads are told. A node does this once.
+    pub(super) fn connect(&self, router: Router, told: impl Fn(&VolumeId) + Send + Sync + 'static) {
+        // A second time the first one stays: both lead to the same circle.
+        let _ = (self.router.set(router), self.told.set(Box::new(told)));
+    }
+
+    /// What was fetched so far.
+    pub(super) fn router(&self) -> Option<&Router> {
+        self.router.get()
+    }
+}
+
+impl BlockStore for Blocks {
+    fn get(&self, id: &BlockId, ask: Ask) -> Result<Option<Block>, StoreError> {
+        match self.router.get() {
+            Some(router) => router.get(id, ask),
+            None => self.own.get(id, ask),
+        }
+    }
+
+    fn put(&self, block: &Block) -> Result<Put, StoreError> {
+        self.own.put(block)
+    }
+
+    fn put_from_reserve(&self, block: &Block) -> Result<Put, StoreError> {
+        self.own.put_from_reserve(block)
+    }
+
+    fn has(&self, id: &BlockId) -> Result<bool, StoreError> {
+        self.own.has(id)
+    }
+
+    fn claim(&self, id: &BlockId) -> Result<bool, StoreError> {
+        self.own.claim(id)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        // Taken before the sync begins: what is put meanwhile isn't in it.
+        let fresh = std::mem::take(&mut *lock(&self.fresh));
+        if let Err(error) = self.own.sync() {
+            lock(&self.fresh).extend(fresh);
+            return Err(error);
+        }
+        if let Some(told) = self.told.get() {
+            fresh.iter().for_each(told);
+        }
+        Ok(())
+    }
+}
+
+impl HeadStore for Blocks {
+    fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError> {
+        self.own.put_head(volume, device, seq, head)?;
+        lock(&self.fresh).insert(*volume);
+        Ok(())
+    }
+
+    fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {
+        self.own.heads(volume)
+    }
+
+    fn drop_heads(&self, volume: &VolumeId, heads: &[(DeviceId, u64)]) -> Result<(), StoreError> {
+        self.own.drop_heads(volume, heads)
+    }
+
+    fn append_delta(&self, volume: &VolumeId, seq: u64, block: &Block) -> Result<(), StoreError> {
+        self.own.append_delta(volume, seq, block)
+    }
+
+    fn deltas(&self, volume: &VolumeId, after: u64) -> Result<Vec<(u64, BlockId)>, StoreError> {
+        self.own.deltas(volume, after)
+    }
+
+    fn last_delta(&self, volume: &VolumeId) -> Result<u64, StoreError> {
+        self.own.last_delta(volume)
+    }
+
+    fn trim_deltas(&self, volume: &VolumeId, upto: u64) -> Result<(), StoreError> {
+        self.own.trim_deltas(volume, upto)
+    }
+
+    fn volumes(&self) -> Result<Vec<VolumeId>, StoreError> {
+        self.own.volumes()
+    }
+}

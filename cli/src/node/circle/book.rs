@@ -1,0 +1,69 @@
+//! The heads of this node's volumes, as the exchange with other devices sees them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
+
+use cairn_block::{DeviceId, UntrustedHead, VolumeId, VolumeKeys};
+use cairn_fs::receive_into;
+use cairn_net::wire::heads::HeadTag;
+use cairn_net::{HeadsBook, Taken};
+use cairn_store::{HeadStore, StoredHead};
+
+use crate::node::open::{Node, lock};
+
+/// See the module.
+pub(super) struct Book {
+    node: Weak<Node>,
+    /// The keys of the volumes that are known, by name: deriving them takes longer than what is done with them.
+    keys: Mutex<BTreeMap<String, Arc<VolumeKeys>>>,
+}
+
+impl Book {
+    pub(super) fn of(node: &Arc<Node>) -> Self {
+        Book { node: Arc::downgrade(node), keys: Mutex::default() }
+    }
+
+    fn volumes(&self) -> Vec<(String, Arc<VolumeKeys>)> {
+        let Some(node) = self.node.upgrade() else { return Vec::new() };
+        let mut known = lock(&self.keys);
+        for name in node.volume_names() {
+            known.entry(name).or_insert_with_key(|name| Arc::new(node.volume_keys(name)));
+        }
+        known.iter().map(|(name, keys)| (name.clone(), Arc::clone(keys))).collect()
+    }
+}
+
+impl HeadsBook for Book {
+    fn tags(&self, sender: &DeviceId, receiver: &DeviceId) -> Vec<(VolumeId, HeadTag)> {
+        let tag = |keys: &VolumeKeys| HeadTag::of(&keys.read().keep().locate(), sender, receiver);
+        self.volumes().iter().map(|(_, keys)| (keys.volume(), tag(keys))).collect()
+    }
+
+    fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, String> {
+        let node = self.node.upgrade().ok_or("the node is ending")?;
+        node.blocks.heads(volume).map_err(|error| error.to_string())
+    }
+
+    fn take(&self, volume: &VolumeId, head: &UntrustedHead) -> Taken {
+        let Some(node) = self.node.upgrade() else { return Taken::Failed("the node is ending".to_owned()) };
+        let Some((name, keys)) = self.volumes().into_iter().find(|(_, keys)| keys.volume() == *volume) else {
+            return Taken::Failed("the volume is not known here".to_owned());
+        };
+        let bytes = head.as_sent().clone();
+        let me = node.keys.device.id();
+        let closed = || receive_into(&keys, me, &*node.blocks, &*node.blocks, bytes.clone());
+        let received = match node.while_closed(&name, closed) {
+            Ok(received) => received,
+            Err(open) => open.volume.receive(bytes),
+        };
+        match received {
+            Ok(received) if received.is_new => {
+                node.follow(&name);
+                Taken::New { device: received.device, seq: received.seq }
+            }
+            Ok(received) => Taken::Known { device: received.device, seq: received.seq },
+            Err(error) if error.is_senders_fault() => Taken::Refused(error.to_string()),
+            Err(error) => Taken::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! A device that keeps everything: what other devices put into a volume is fetched in the background, so that it is read
+//! without them, and survives them.
+//!
+//! One thread for each volume that is open. It walks the newest head of every device, looking only into what it has not seen
+//! before, and fetches the blocks that are not here, many at a time. Older snapshots stay where they were made.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use cairn_block::{BlockId, DeviceId, Head};
+use cairn_fs::Volume;
+use cairn_fs::reader::TreeReader;
+use cairn_fs::verify::{CheckError, CheckOptions, Checker, Event, Scope};
+use cairn_store::{Ask, BlockStore, StoreError};
+
+use crate::node::blocks::Blocks;
+use crate::node::open::{Node, lock};
+
+/// Fetches at a time: the answers of a peer that is far away have to overlap.
+const FETCHES: usize = 16;
+/// Missing blocks that are gathered before they are fetched.
+const WINDOW: usize = 1024;
+/// How long one block may take.
+const BLOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Changes come in bursts: each is waited out for so long.
+const SETTLE: Duration = Duration::from_millis(200);
+/// After a failure it is tried again: a member comes back, a disk is emptied.
+const RETRY: Duration = Duration::from_secs(10);
+/// With less free on the disk nothing more is fetched ahead: programs need it.
+const FREE_BYTES_MIN: u64 = 2 << 30;
+
+/// How far a copy is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::node) struct Progress {
+    /// Whether the newest heads that are known here are whole here.
+    pub(in crate::node) is_whole: bool,
+    /// Blocks fetched since the start.
+    pub(in crate::node) fetched: u64,
+    /// What keeps it from going on.
+    pub(in crate::node) trouble: Option<String>,
+}
+
+/// Wakes the thread of a volume. The thread ends with [`Mirror::end`].
+#[derive(Clone)]
+pub(in crate::node) struct Mirror(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    rung: Mutex<bool>,
+    changed: Condvar,
+    is_over: AtomicBool,
+    progress: Mutex<Progress>,
+}
+
+impl Mirror {
+    /// Starts the thread of a volume.
+    pub(in crate::node) fn start(node: &Node, name: &str, volume: &Arc<Volume>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { rung: Mutex::new(true), ..Shared::default() });
+        let task = Task {
+            blocks: node.blocks.clone(),
+            directory: node.data_dir.store(),
+            keys: node.volume_keys(name),
+            reader: volume.reader().clone(),
+            volume: Arc::downgrade(volume),
+            shared: Arc::clone(&shared),
+        };
+        std::thread::Builder::new().name("mirror".into()).spawn(move || task.run())?;
+        Ok(Mirror(shared))
+    }
+
+    /// The volume may have changed.
+    pub(in crate::node) fn ring(&self) {
+        *lock(&self.0.rung) = true;
+        self.0.changed.notify_all();
+    }
+
+    /// Nothing more is fetched.
+    pub(in crate::node) fn end(&self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// How far it is.
+    pub(in crate::node) fn progress(&self) -> Progress {
+        lock(&self.0.progress).clone()
+    }
+}
+
+struct Task {
+    blocks: Arc<Blocks>,
+    directory: std::path::PathBuf,
+    keys: cairn_block::VolumeKeys,
+    reader: Arc<TreeReader>,
+    volume: Weak<Volume>,
+    shared: Arc<Shared>,
+}
+
+/// Why it does not go on.
+#[derive(Debug, thiserror::Error)]
+enum Halt {
+    #[error("the node is ending")]
+    Over,
+    #[error("less than {} of the disk is free", crate::text::size(FREE_BYTES_MIN))]
+    NoRoom,
+    #[error("a block that the volume needs is nowhere to be had: {0}")]
+    Nowhere(BlockId),
+    #[error(transparent)]
+    Fs(#[from] cairn_fs::FsError),
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Blocks that were met and are not here.
+#[derive(Default)]
+struct Missing {
+    ids: Vec<BlockId>,
+    /// Why they could not be fetched.
+    halt: Option<Halt>,
+}
+
+impl Task {
+    fn run(self) {
+        loop {
+            match self.follow() {
+                Halt::Over => return,
+                halt => {
+                    tracing::warn!(%halt, "the copy of the volume is not whole");
+                    let mut progress = lock(&self.shared.progress);
+                    (progress.is_whole, progress.trouble) = (false, Some(halt.to_string()));
+                }
+            }
+            // Whatever rings meanwhile is seen by the next walk, which begins anew.
+            let rung = lock(&self.shared.rung);
+            let over = |_: &mut bool| !self.is_over();
+            drop(self.shared.changed.wait_timeout_while(rung, RETRY, over).unwrap_or_else(PoisonError::into_inner));
+            *lock(&self.shared.rung) = true;
+        }
+    }
+
+    /// Keeps the copy whole until something fails. One checker remembers what was seen, so that a new head costs what is new
+    /// in it; what failed has to be seen again, by another one.
+    fn follow(&self) -> Halt {
+        let missing = RefCell::new(Missing::default());
+        let mut watch = |event| self.meet(&mut missing.borrow_mut(), event);
+        let options = CheckOptions { blocks: true, block_timeout: BLOCK_TIMEOUT, ..CheckOptions::default() };
+        let mut checker = Checker::new(&self.reader, self.keys.names(), options, &mut watch);
+        loop {
+            if !self.wait() {
+                return Halt::Over;
+            }
+            let walked = self.walk(&mut checker);
+            let mut missing = missing.borrow_mut();
+            if let Some(halt) = missing.halt.take() {
+                return halt;
+            }
+            if let Err(halt) = walked.and_then(|()| self.fetch(&mut missing.ids)) {
+                return if self.is_over() { Halt::Over } else { halt };
+            }
+            if let Err(error) = self.blocks.sync() {
+                return error.into();
+            }
+            let mut progress = lock(&self.shared.progress);
+            (progress.is_whole, progress.trouble) = (true, None);
+        }
+    }
+
+    /// Waits for news, and for a moment without any. False when it is over.
+    fn wait(&self) -> bool {
+        let mut rung = lock(&self.shared.rung);
+        // Without a circle there is nobody to have anything from.
+        while !(*rung && self.blocks.router().is_some()) && !self.is_over() {
+            rung = self.shared.changed.wait(rung).unwrap_or_else(PoisonError::into_inner);
+        }
+        *rung = false;
+        drop(rung);
+        if !self.is_over() {
+            std::thread::sleep(SETTLE);
+        }
+        !self.is_over()
+    }
+
+    /// Walks the newest head of each device.
+    fn walk(&self, checker: &mut Checker<'_>) -> Result<(), Halt> {
+        let Some(volume) = self.volume.upgrade() else { return Err(Halt::Over) };
+        let mut newest: BTreeMap<DeviceId, Head> = BTreeMap::new();
+        for head in volume.history()? {
+            let is_newer = newest.get(&head.device).is_none_or(|known| known.seq < head.seq);
+            if is_newer {
+                newest.insert(head.device, head);
+            }
+        }
+        drop(volume);
+        newest.values().try_for_each(|head| Ok(checker.head(&head.root, Scope::New)?))
+    }
+
+    fn meet(&self, missing: &mut Missing, event: Event) -> ControlFlow<()> {
+        if self.is_over() {
+            missing.halt = Some(Halt::Over);
+        } else if let Event::Block(used) = event {
+            match self.blocks.has(&used.id) {
+                Ok(true) => {}
+                Ok(false) => missing.ids.push(used.id),
+                Err(error) => missing.halt = Some(error.into()),
+            }
+            if missing.ids.len() >= WINDOW
+                && let Err(halt) = self.fetch(&mut missing.ids)
+            {
+                missing.halt = Some(halt);
+            }
+        }
+        if missing.halt.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Fetches blocks, many at a time; the store keeps what was fetched.
+    fn fetch(&self, ids: &mut Vec<BlockId>) -> Result<(), Halt> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&self.directory)
+            .map_err(|errno| StoreError::io("statvfs", &self.directory, errno.into()))?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
+            return Err(Halt::NoRoom);
+        }
+        let next = AtomicUsize::new(0);
+        let one = || -> Result<(), Halt> {
+            while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if self.is_over() {
+                    return Err(Halt::Over);
+                }
+                match self.blocks.get(id, Ask::background(BLOCK_TIMEOUT))? {
+                    Some(_) => lock(&self.shared.progress).fetched += 1,
+                    None => return Err(Halt::Nowhere(*id)),
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let fetches: Vec<_> = (0..FETCHES.min(ids.len())).map(|_| scope.spawn(one)).collect();
+            fetches.into_iter().map(|fetch| fetch.join().unwrap_or(Err(Halt::Over))).fold(Ok(()), Result::and)
+        })?;
+        ids.clear();
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.is_over.load(Ordering::Relaxed)
+    }
+}
