@@ -8,6 +8,7 @@
 //! Start reading at `tests/it/main.rs`; the harness cleans up after itself even when a test panics, and never touches
 //! a mount, process or directory that it didn't create.
 
+pub mod circle;
 pub mod command;
 pub mod costs;
 pub mod fixture;
@@ -27,7 +28,7 @@ pub mod tree;
 
 pub use ground::Ground;
 pub use history::History;
-pub use node::Node;
+pub use node::{Node, Setup};
 pub use random::Random;
 pub use scale::Scale;
 pub use scratch::Scratch;

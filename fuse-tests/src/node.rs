@@ -184,6 +184,11 @@ impl Node {
         self.setup.under = words;
     }
 
+    /// From the next start on, this variable has this value.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.setup.environment.push((variable.to_owned(), value.to_owned()));
+    }
+
     /// Ends the node the way Ctrl-C does, and insists that it ends well and leaves no mount.
     #[track_caller]
     pub fn down(&mut self) {

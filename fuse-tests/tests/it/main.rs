@@ -14,6 +14,7 @@ mod at_rest;
 mod bad_input;
 mod bigdir;
 mod bigfile;
+mod circle;
 mod collections;
 mod compat;
 mod costs;
