@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::args::{Cli, MountHelper};
 use crate::control::events::EventReader;
 use crate::control::server::idle;
+use crate::node::circle::shelf;
 use crate::node::keyfile::KeyFile;
 use crate::node::{phrase, volumes};
 use crate::text::{self, Name};
@@ -54,6 +55,16 @@ pub fn volume_list(bytes: &[u8]) {
     let sealed = [&[1][..], &wrap(&key, "volume names", &[1], bytes)].concat();
     // Only its text can be wrong.
     assert_eq!(volumes::decode(&sealed, &key).is_ok(), std::str::from_utf8(bytes).is_ok());
+}
+
+/// What a node knows of its circle: as it lies on the disk, and what its seal may hold.
+pub fn circle_file(bytes: &[u8]) {
+    let key = [7; 32];
+    assert!(shelf::open(bytes, &key).is_err(), "nobody guesses a seal");
+    let sealed = [&[1][..], &wrap(&key, "circle", &[1], bytes)].concat();
+    if let Ok(circle) = shelf::open(&sealed, &key) {
+        assert_eq!(shelf::encode(&circle).expect("it was accepted"), bytes);
+    }
 }
 
 /// All that a client sends over one connection to the node, read by the node's own table of routes.

@@ -9,6 +9,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 
 use crate::targets::TARGETS;
+use crate::targets::messages::PROTOCOLS;
 
 type Seeds = BTreeMap<&'static str, Vec<Vec<u8>>>;
 
@@ -26,6 +27,7 @@ const WHOLE: &[(&str, &str, &str)] = &[
     ("refs.json", "ref", "ids"),
     ("descriptors.json", "descriptor", "descriptor"),
     ("proofs.json", "proof", "proof"),
+    ("circle.json", "epoch", "epoch"),
 ];
 
 /// Texts that are right, or nearly.
@@ -42,6 +44,8 @@ const TEXTS: &[(&str, &str)] = &[
         "{\"cairn_node_key\":1,\"lock\":{\"argon2id\":{\"memory_kib\":65536,\"passes\":3,\"lanes\":4,\"salt\":\"00\"}},\"sealed\":\"\"}",
     ),
     ("volumes", "main\nphotos"),
+    ("circle_file", "\x01\0\x05\0\0\0epoch\0\0\0"),
+    ("config", "listen = \"0.0.0.0:4870,[::]:4870\"\nkeep = \"used\"\n"),
     (
         "control",
         "POST /v1/status HTTP/1.1\r\nhost: cairn\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}",
@@ -80,6 +84,7 @@ pub(crate) fn write(directory: &Path) -> io::Result<()> {
     }
     seeds.entry("phrase").or_default().push(format!("{} art", "abandon ".repeat(23).trim()).into_bytes());
     made_up(&mut seeds);
+    messages(&mut seeds)?;
     for target in TARGETS {
         let folder = directory.join(target.name);
         std::fs::create_dir_all(&folder)?;
@@ -100,6 +105,22 @@ fn vectors(seeds: &mut Seeds) -> io::Result<()> {
         for case in cases {
             let bytes = case[field].as_str().and_then(|text| HEXLOWER.decode(text.as_bytes()).ok());
             seeds.entry(target).or_default().extend(bytes.filter(|bytes| bytes.len() <= 16 << 10));
+        }
+    }
+    Ok(())
+}
+
+/// The golden messages, each behind the number of its protocol.
+fn messages(seeds: &mut Seeds) -> io::Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../net/tests/vectors/messages.json");
+    let document: Value = serde_json::from_slice(&std::fs::read(file)?)?;
+    let cases = ["valid", "malformed"].into_iter().flat_map(|part| document[part].as_array().into_iter().flatten());
+    for case in cases {
+        let protocol = PROTOCOLS.iter().position(|protocol| case["protocol"] == *protocol);
+        let body = case["body"].as_str().and_then(|text| HEXLOWER.decode(text.as_bytes()).ok());
+        let Some((protocol, body)) = protocol.zip(body) else { continue };
+        if body.len() <= 16 << 10 {
+            seeds.entry("message").or_default().push([&[protocol as u8][..], &body].concat());
         }
     }
     Ok(())

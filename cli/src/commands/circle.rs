@@ -60,6 +60,12 @@ pub(super) fn join(session: &mut Session, args: JoinArgs) -> Outcome<()> {
     session
         .output
         .value(&joined, |joined| format!("this machine is {} in a circle of {}", joined.name, joined.members))?;
+    if joined.kept_own_key {
+        session.output.remark(
+            "  this machine has volumes of its own, so it keeps its own key: the other machine's volumes are not here.\n  \
+             For those, join with an empty --data-dir",
+        );
+    }
     if joined.has_volumes {
         session
             .output

@@ -3,7 +3,7 @@
 //! What this adds to the store: a block that isn't here is fetched from the members, and a head that a volume made is told
 //! to them, not before it is durable. A head that was told and then lost in a crash would be a fork: its number is used again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
@@ -22,8 +22,8 @@ pub(super) struct Blocks {
     own: Arc<DiskStore>,
     router: OnceLock<Router>,
     told: OnceLock<Told>,
-    /// Volumes with heads that were put since the last sync.
-    fresh: Mutex<BTreeSet<VolumeId>>,
+    /// Heads that a crash may still take back, and whether each has reached the store. Nobody else may see them.
+    fresh: Mutex<BTreeMap<(VolumeId, DeviceId, u64), bool>>,
 }
 
 impl Blocks {
@@ -35,6 +35,15 @@ impl Blocks {
     pub(super) fn connect(&self, router: Router, told: impl Fn(&VolumeId) + Send + Sync + 'static) {
         // A second time the first one stays: both lead to the same circle.
         let _ = (self.router.set(router), self.told.set(Box::new(told)));
+    }
+
+    /// The heads that no crash takes back.
+    pub(super) fn durable_heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {
+        let mut heads = self.own.heads(volume)?;
+        // Looked at afterwards: what is not fresh by now was synced, before or since.
+        let fresh = lock(&self.fresh);
+        heads.retain(|head| !fresh.contains_key(&(*volume, head.device, head.seq)));
+        Ok(heads)
     }
 
     /// What was fetched so far.
@@ -68,14 +77,16 @@ impl BlockStore for Blocks {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        // Taken before the sync begins: what is put meanwhile isn't in it.
-        let fresh = std::mem::take(&mut *lock(&self.fresh));
-        if let Err(error) = self.own.sync() {
-            lock(&self.fresh).extend(fresh);
-            return Err(error);
+        // Those that are in the store before the sync begins: what is put meanwhile isn't in it.
+        let covered: Vec<_> = lock(&self.fresh).iter().filter(|(_, is_put)| **is_put).map(|(head, _)| *head).collect();
+        self.own.sync()?;
+        if covered.is_empty() {
+            return Ok(());
         }
+        lock(&self.fresh).retain(|head, _| !covered.contains(head));
         if let Some(told) = self.told.get() {
-            fresh.iter().for_each(told);
+            let volumes: BTreeSet<VolumeId> = covered.iter().map(|(volume, ..)| *volume).collect();
+            volumes.iter().for_each(told);
         }
         Ok(())
     }
@@ -83,9 +94,14 @@ impl BlockStore for Blocks {
 
 impl HeadStore for Blocks {
     fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError> {
-        self.own.put_head(volume, device, seq, head)?;
-        lock(&self.fresh).insert(*volume);
-        Ok(())
+        let name = (*volume, *device, seq);
+        lock(&self.fresh).insert(name, false);
+        let put = self.own.put_head(volume, device, seq, head);
+        match put {
+            Ok(()) => drop(lock(&self.fresh).insert(name, true)),
+            Err(_) => drop(lock(&self.fresh).remove(&name)),
+        }
+        put
     }
 
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, StoreError> {

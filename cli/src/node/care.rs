@@ -11,6 +11,7 @@ use cairn_fs::verify::{self, CheckError, CheckOptions, Checker, Event, Scope};
 use cairn_fs::{SweepError, Volume, read_root, tree};
 use cairn_store::{Ask, BlockStore, HeadStore, Scrubber, SweepOptions};
 
+use super::circle::Mirror;
 use super::history;
 use super::open::{Node, OpenVolume};
 use crate::control::events::{Progress, Reporter, Unit};
@@ -211,6 +212,9 @@ fn collect(node: &Node, question: GcQuestion, reporter: &Reporter) -> Outcome<Op
         Err(SweepError::Joined) => return Ok(None),
         swept => swept?,
     };
+    if !question.dry_run {
+        opened.iter().filter_map(|open| open.mirror.as_ref()).for_each(Mirror::begin_anew);
+    }
     Ok(Some(GcReport {
         dry_run: question.dry_run,
         snapshots_dropped,

@@ -281,15 +281,6 @@ impl Node {
         lock(&self.volumes).get(name).cloned()
     }
 
-    /// Does something that must not be missed by a volume that is being opened; gives back a volume that is open.
-    pub(super) fn while_closed<T>(&self, name: &str, act: impl FnOnce() -> T) -> Result<T, OpenVolume> {
-        let volumes = lock(&self.volumes);
-        match volumes.get(name) {
-            Some(open) => Err(open.clone()),
-            None => Ok(act()),
-        }
-    }
-
     /// The volumes that are open.
     pub(super) fn open_volumes(&self) -> Vec<(String, OpenVolume)> {
         lock(&self.volumes).iter().map(|(name, open)| (name.clone(), open.clone())).collect()

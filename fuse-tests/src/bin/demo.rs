@@ -1,8 +1,9 @@
-//! `make demo`: one node at work on real trees, without a question asked. Ends with 0 when everything held.
+//! `make demo`: two nodes at work on real trees, without a question asked. Ends with 0 when everything held.
 //!
 //! Copies this repository with its history and the system's documentation and headers in, builds a part of it inside the
 //! mount, edits, keeps a snapshot, deletes, restores, kills the node in the middle of a copy, starts it again and compares
-//! every file. Everything lives in a temporary directory and is gone afterwards.
+//! every file. Then a second device joins by a code, reads everything from the first one, copies it, and still has it when the first
+//! one is killed. Everything lives in a temporary directory and is gone afterwards.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,12 @@ use std::time::{Duration, Instant};
 use cairn_fuse_tests::command::{self, shell, succeed};
 use cairn_fuse_tests::node::Setup;
 use cairn_fuse_tests::tree::{Tree, assert_same};
-use cairn_fuse_tests::{Node, speed};
+use cairn_fuse_tests::{Node, circle, speed};
 
 /// The system's trees that are copied where they exist.
 const SYSTEM_TREES: [&str; 2] = ["/usr/share/doc", "/usr/include"];
+/// The whole demo, on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// The copy is interrupted when so much of it was done.
 const INTERRUPT_AFTER: f64 = 0.4;
 
@@ -25,6 +28,7 @@ fn main() {
     demo.build_inside();
     demo.edit_snapshot_delete_restore();
     demo.kill_in_the_middle_of_a_copy();
+    demo.join_another_device();
     demo.print();
 }
 
@@ -37,7 +41,7 @@ struct Demo {
 
 impl Demo {
     fn new() -> Demo {
-        let mut node = Node::prepare(Setup { patience: Some(Duration::from_secs(3600)), ..Setup::default() });
+        let mut node = circle::prepare(Setup { patience: Some(PATIENCE), ..Setup::default() });
         let took = node.up();
         let sources = sources(&node.outside());
         let mut demo = Demo { node, sources, rows: Vec::new() };
@@ -166,7 +170,51 @@ impl Demo {
             assert_same(source, &self.node.mount().join(name));
         }
         self.node.say(&["check", "--data"]);
-        self.node.down();
+    }
+
+    fn join_another_device(&mut self) {
+        step("a second device joins by a code and mounts the same volume");
+        let mut other = circle::prepare(Setup { patience: Some(PATIENCE), ..Setup::default() });
+        let started = Instant::now();
+        circle::let_in(&self.node, "first", "device", &other, "second");
+        other.up();
+        let (_, source) = self.sources[1..].first().unwrap_or(&self.sources[0]).clone();
+        let name = source.file_name().expect("a named tree");
+        circle::wait_until("the first file is seen", &[&self.node, &other], || other.mount().join(name).exists());
+        self.row("joined, mounted, first names seen", format!("{} ms", started.elapsed().as_millis()));
+        step("comparing every file there, while it is fetched");
+        let started = Instant::now();
+        for (name, source) in self.sources.iter().skip(1) {
+            assert_same(source, &other.mount().join(name));
+        }
+        let size: u64 = self.sources.iter().skip(1).map(|(_, source)| size_of(source)).sum();
+        let rate = size as f64 / 1_048_576.0 / started.elapsed().as_secs_f64();
+        self.row("read on the second device", format!("{rate:.0} MiB/s"));
+        step("a change on each is seen on the other");
+        for (from, to) in [(&self.node, &other), (&other, &self.node)] {
+            let text = format!("written at {:?}", Instant::now());
+            std::fs::write(from.mount().join("note"), &text).expect("a small file");
+            let closed = Instant::now();
+            circle::wait_until("the change", &[from, to], || {
+                std::fs::read_to_string(to.mount().join("note")).is_ok_and(|read| read == text)
+            });
+            self.rows
+                .push(("a closed file is seen there after".into(), format!("{} ms", closed.elapsed().as_millis())));
+        }
+        step("waiting for the copy to be whole, killing the first device, comparing again");
+        let started = Instant::now();
+        while other.json(&["circle"])["copies"][0]["is_whole"] != true {
+            assert!(started.elapsed() < PATIENCE, "the copy doesn't become whole\n{}", other.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.row("until the copy was whole", format!("{:.1} s more", started.elapsed().as_secs_f64()));
+        self.node.kill();
+        speed::drop_caches();
+        for (name, source) in self.sources.iter().skip(1) {
+            assert_same(source, &other.mount().join(name));
+        }
+        other.say(&["check", "--data"]);
+        other.down();
     }
 
     /// A copy that was cut off holds whole files, and perhaps one that is a beginning of its source.
@@ -247,6 +295,12 @@ fn count(path: &Path) -> usize {
         .flatten()
         .map(|entry| 1 + if entry.file_type().is_ok_and(|kind| kind.is_dir()) { count(&entry.path()) } else { 0 })
         .sum()
+}
+
+fn size_of(path: &Path) -> u64 {
+    let mut size = Size::default();
+    size.add(&Tree::of(path).expect("a readable source"));
+    size.all
 }
 
 fn mib(bytes: u64) -> String {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use cairn_fuse_tests::circle::{self, Invite, connected, let_in, wait_until};
-use cairn_fuse_tests::{Node, Random, Scale, Setup, command, figure};
+use cairn_fuse_tests::{Node, Random, Scale, Setup, command, figure, promise};
 
 /// Two devices of one person, both mounted and connected.
 fn pair() -> (Node, Node) {
@@ -26,6 +26,7 @@ fn quantile(times: &mut [Duration], part: f64) -> Duration {
 
 #[test]
 fn what_is_closed_on_one_device_is_read_on_the_other() {
+    promise!("What another device did shows whole");
     let (a, b) = pair();
     let mut random = Random::new(1);
     let mut times = Vec::new();
@@ -63,6 +64,7 @@ fn a_tree_that_is_copied_in_appears_on_the_other_device() {
 
 #[test]
 fn an_open_file_and_a_working_directory_stay_good_while_the_other_device_changes_things() {
+    promise!("Open files follow");
     let (a, b) = pair();
     command::shell(&a.mount(), "mkdir -p d/e; echo one > d/e/f; echo gone > d/g");
     wait_until("the start", &[&a, &b], || fs::read(b.mount().join("d/g")).is_ok_and(|read| read == b"gone\n"));
@@ -81,6 +83,7 @@ fn an_open_file_and_a_working_directory_stay_good_while_the_other_device_changes
 
 #[test]
 fn what_both_changed_while_apart_is_kept_from_both() {
+    promise!("Two versions are both kept");
     let (a, mut b) = pair();
     fs::write(a.mount().join("shared"), "before").expect("write");
     fs::write(a.mount().join("kept"), "kept").expect("write");
@@ -177,4 +180,46 @@ fn a_friend_and_a_storage_node_see_nothing_of_mine_and_a_removed_member_is_cut_o
     wait_until("cut off", &[&a, &b], || {
         b.json(&["circle"])["members"].as_array().expect("members").iter().all(|member| member["state"] != "connected")
     });
+}
+
+#[test]
+fn what_is_not_here_is_fetched_and_a_copy_needs_nobody() {
+    promise!("What is elsewhere is fetched");
+    let mut a = circle::prepare(Setup::default());
+    let mut copy = circle::prepare(Setup::default());
+    let mut reader = circle::prepare(Setup::default());
+    reader.set("CAIRN_KEEP", "used");
+    a.up();
+    let_in(&a, "a", "device", &copy, "copy");
+    let_in(&a, "a", "device", &reader, "reader");
+    copy.up();
+    reader.up();
+    connected(&a, 2);
+    let mut random = Random::new(5);
+    let (read, unread) = (random.bytes(3 << 20), random.bytes(3 << 20));
+    fs::write(a.mount().join("read"), &read).expect("write");
+    fs::write(a.mount().join("unread"), &unread).expect("write");
+    fs::create_dir(a.mount().join("folder")).expect("mkdir");
+    fs::write(a.mount().join("folder/deep"), &unread[..100_000]).expect("write");
+    command::shell(&a.mount(), "sync .");
+    let nodes = [&a, &copy, &reader];
+    wait_until("seen", &nodes, || reader.mount().join("folder/deep").exists());
+    assert_eq!(fs::read(reader.mount().join("read")).expect("fetched"), read);
+    wait_until("copied", &nodes, || {
+        let why = copy.json(&["why", "/unread"]);
+        why["state"] == "here" && why["survives_losses"] == 1
+    });
+    let holders = a.json(&["why", "/unread"])["holders"].to_string();
+    assert!(holders.contains("copy") && !holders.contains("reader"), "{holders}");
+    let used = reader.json(&["why", "/unread"]);
+    assert_eq!(used["state"], "elsewhere", "{used}");
+    a.kill();
+    assert_eq!(fs::read(copy.mount().join("unread")).expect("its own copy"), unread);
+    assert_eq!(fs::read(copy.mount().join("folder/deep")).expect("its own copy"), unread[..100_000]);
+    // From the copy: the reader never talked with it before the first one let both in.
+    assert_eq!(fs::read(reader.mount().join("unread")).expect("fetched from the copy"), unread);
+    copy.kill();
+    assert_eq!(fs::read(reader.mount().join("read")).expect("it was used here"), read);
+    let error = fs::read(reader.mount().join("folder/deep")).expect_err("nobody who has it is there");
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::HOSTDOWN.raw_os_error()), "{error}");
 }

@@ -4,6 +4,7 @@ pub(crate) mod blocks;
 mod heads;
 mod journal;
 mod log;
+pub(crate) mod messages;
 mod packs;
 mod text;
 mod trees;
@@ -40,6 +41,9 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "key_file", run: text::key_file },
     Target { name: "phrase", run: text::phrase },
     Target { name: "volumes", run: text::volumes },
+    Target { name: "circle_file", run: text::circle_file },
+    Target { name: "message", run: messages::message },
+    Target { name: "epoch", run: messages::epoch },
     Target { name: "control", run: text::control },
     Target { name: "answer", run: text::answer },
     Target { name: "arguments", run: text::arguments },

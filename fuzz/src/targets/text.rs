@@ -31,6 +31,11 @@ pub(crate) fn volumes(data: &[u8]) {
     fuzzing::volume_list(data);
 }
 
+/// What a node knows of its circle.
+pub(crate) fn circle_file(data: &[u8]) {
+    fuzzing::circle_file(data);
+}
+
 /// A connection to the node.
 pub(crate) fn control(data: &[u8]) {
     thread_local! {

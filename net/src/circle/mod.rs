@@ -46,6 +46,11 @@ impl SavedCircle {
         SavedCircle { epochs, choice: chain.choice().copied(), addresses }
     }
 
+    /// What a node is in it.
+    pub fn standing(&self, node: &DeviceId) -> Result<Standing, EpochError> {
+        Ok(Standing::of(&self.chain()?, node))
+    }
+
     /// The epochs, verified: the last one is trusted because it was kept.
     pub(crate) fn chain(&self) -> Result<Chain, EpochError> {
         let mut chain = chain_of(&self.epochs)?;

@@ -21,6 +21,8 @@ pub(super) struct Todo {
     pub(super) send: Vec<(NodeId, HeadsMessage)>,
     /// What the peer did that no node of ours does.
     pub(super) strike: Option<String>,
+    /// This node could not keep what it was given: it has to ask for it again, a while later.
+    pub(super) is_short: bool,
 }
 
 /// What is known of one peer.
@@ -46,7 +48,7 @@ impl Exchange {
     /// A peer can be talked with: it is told what is here.
     pub(super) fn connected(&mut self, peer: NodeId) -> Todo {
         self.peers.insert(peer, Peer::default());
-        Todo { send: self.greet(peer), strike: None }
+        Todo { send: self.greet(peer), ..Todo::default() }
     }
 
     /// Learns how a peer calls the volumes, and tells it what is here of each.
@@ -66,7 +68,7 @@ impl Exchange {
     /// This node knows other volumes than before: everybody is told of them, and says what it has of those.
     pub(super) fn renamed(&mut self) -> Todo {
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        Todo { send: peers.into_iter().flat_map(|peer| self.greet(peer)).collect(), strike: None }
+        Todo { send: peers.into_iter().flat_map(|peer| self.greet(peer)).collect(), ..Todo::default() }
     }
 
     /// There are new heads of a volume here: whoever takes them is sent what it lacks.
@@ -114,10 +116,10 @@ impl Exchange {
         let (device, seq, is_new) = match self.book.take(&volume, head) {
             Taken::New { device, seq } => (device, seq, true),
             Taken::Known { device, seq } => (device, seq, false),
-            Taken::Refused(reason) => return Todo { send: Vec::new(), strike: Some(reason) },
+            Taken::Refused(reason) => return Todo { strike: Some(reason), ..Todo::default() },
             Taken::Failed(reason) => {
                 tracing::warn!(%volume, %reason, "a head of another device can't be kept");
-                return Todo::default();
+                return Todo { is_short: true, ..Todo::default() };
             }
         };
         if let Some(has) = self.peers.get_mut(&from).and_then(|peer| peer.has.get_mut(&volume)) {

@@ -25,6 +25,11 @@ use exchange::{Exchange, Todo};
 
 /// How often it is looked whether a peer has read what it was told, while there is more for it.
 const PUMP_EVERY: Duration = Duration::from_millis(5);
+/// What could not be kept is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Messages that wait for one peer. Two devices that meet after years have a thousand heads of each device for each other; a
+/// peer that asks for everything again and again and reads nothing gets no more than this.
+const OUTBOX_MAX: usize = 16 << 10;
 
 /// A node's heads, as the program keeps them. Its calls may block.
 pub trait HeadsBook: Send + Sync {
@@ -165,7 +170,17 @@ impl Task {
             return None;
         };
         for (peer, message) in todo.send {
-            self.outboxes.entry(peer).or_default().push_back(message);
+            let outbox = self.outboxes.entry(peer).or_default();
+            if outbox.len() < OUTBOX_MAX {
+                outbox.push_back(message);
+            }
+        }
+        if todo.is_short {
+            let bell = self.bell.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(ASK_AGAIN).await;
+                bell.renamed();
+            });
         }
         todo.strike
     }

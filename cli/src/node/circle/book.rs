@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use cairn_block::{DeviceId, UntrustedHead, VolumeId, VolumeKeys};
-use cairn_fs::receive_into;
 use cairn_net::wire::heads::HeadTag;
 use cairn_net::{HeadsBook, Taken};
-use cairn_store::{HeadStore, StoredHead};
+use cairn_store::StoredHead;
 
 use crate::node::open::{Node, lock};
 
@@ -41,20 +40,18 @@ impl HeadsBook for Book {
 
     fn heads(&self, volume: &VolumeId) -> Result<Vec<StoredHead>, String> {
         let node = self.node.upgrade().ok_or("the node is ending")?;
-        node.blocks.heads(volume).map_err(|error| error.to_string())
+        node.blocks.durable_heads(volume).map_err(|error| error.to_string())
     }
 
     fn take(&self, volume: &VolumeId, head: &UntrustedHead) -> Taken {
         let Some(node) = self.node.upgrade() else { return Taken::Failed("the node is ending".to_owned()) };
-        let Some((name, keys)) = self.volumes().into_iter().find(|(_, keys)| keys.volume() == *volume) else {
+        let Some((name, _)) = self.volumes().into_iter().find(|(_, keys)| keys.volume() == *volume) else {
             return Taken::Failed("the volume is not known here".to_owned());
         };
-        let bytes = head.as_sent().clone();
-        let me = node.keys.device.id();
-        let closed = || receive_into(&keys, me, &*node.blocks, &*node.blocks, bytes.clone());
-        let received = match node.while_closed(&name, closed) {
-            Ok(received) => received,
-            Err(open) => open.volume.receive(bytes),
+        // A volume that somebody writes to is followed, whether it is mounted or not.
+        let received = match node.volume(&name) {
+            Ok(open) => open.volume.receive(head.as_sent().clone()),
+            Err(failure) => return Taken::Failed(failure.to_string()),
         };
         match received {
             Ok(received) if received.is_new => {

@@ -22,7 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(crate) fn invite(node: &Node, order: InviteOrder, reporter: &Reporter) -> Outcome<Shown> {
     let connected = node.this()?.start_circle()?;
     let net = &connected.net;
-    if net.circle().borrow().is_none() {
+    let is_member = net.circle().borrow().as_ref().is_some_and(|view| view.standing.is_member());
+    if !is_member {
         connected.ask(net.found(request(order.founder)))?.map_err(|error| failed(&error))?;
     }
     let (role, secret) = match order.guest {

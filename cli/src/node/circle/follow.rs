@@ -4,14 +4,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use cairn_fs::ops::Change;
-use cairn_fs::{Touched, Volume};
+use cairn_fs::{FsError, Touched, Volume};
 
 use crate::node::open::{Node, lock};
 
 /// What can't be merged now, because a block can't be fetched, is tried again after this, and then more and more rarely.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The rarest.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+const RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// Wakes the thread of a volume. The thread ends with the last of these.
 #[derive(Clone)]
@@ -63,11 +63,11 @@ impl Task {
         let mut retry = None;
         while self.wait(retry) {
             let (Some(node), Some(volume)) = (self.node.upgrade(), self.volume.upgrade()) else { return };
+            let wait = retry.map_or(RETRY_FIRST, |last: Duration| (last * 2).min(RETRY_MAX));
             retry = match self.absorb(&node, &volume) {
-                Ok(()) => None,
+                Ok(waiting) => (waiting > 0).then_some(wait),
                 Err(error) => {
-                    let wait = retry.map_or(RETRY_FIRST, |last: Duration| (last * 2).min(RETRY_MAX));
-                    tracing::warn!(volume = self.name, %error, ?wait, "what other devices changed can't be shown yet");
+                    tracing::warn!(volume = self.name, %error, "what other devices changed can't be shown yet");
                     Some(wait)
                 }
             };
@@ -94,16 +94,26 @@ impl Task {
         !rung.is_over
     }
 
-    fn absorb(&self, node: &Node, volume: &Volume) -> Result<(), cairn_fs::FsError> {
-        let caches = node.mounts.caches(&self.name);
+    /// Takes in what is new. Gives how many heads are left for later.
+    fn absorb(&self, node: &Node, volume: &Volume) -> Result<usize, FsError> {
+        // Not before there is something to tell: until then the volume may be mounted once more.
+        let mut caches = None;
         let absorbed = volume.absorb(&mut |touched| {
-            caches.tell(&match touched {
+            caches.get_or_insert_with(|| node.mounts.caches(&self.name)).tell(&match touched {
                 Touched::Name { parent, name } => Change::Entry { parent, name },
                 Touched::Inode(ino) => Change::Inode(ino),
             });
         })?;
-        caches.settle();
-        tracing::debug!(volume = self.name, ?absorbed, "followed other devices");
-        Ok(())
+        if let Some(caches) = caches {
+            caches.settle();
+        }
+        tracing::debug!(
+            volume = self.name,
+            changed = absorbed.changed,
+            conflicts = absorbed.conflicts.len(),
+            waiting = absorbed.waiting.len(),
+            "followed other devices"
+        );
+        Ok(absorbed.waiting.len())
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Joined {
     pub(crate) members: usize,
     /// Whether the key to the volumes of the one who invited came with it.
     pub(crate) has_volumes: bool,
+    /// It came, and was not taken: this machine has volumes of its own, which only its own key opens.
+    pub(crate) kept_own_key: bool,
 }
 
 /// Holds what is known of the circle until the key is in its place.
@@ -63,7 +65,9 @@ pub(crate) fn join(settings: &Settings, addresses: &[SocketAddr], typed: &str, w
     // Opened as a node opens it: its lock keeps others away, and it makes the key where there is none.
     let node = open::open(settings, passphrase.as_ref(), watch::channel(false).0)?;
     let file = CircleFile::at(data_dir.circle_file(), &node.keys.device);
-    if file.read()?.is_some() {
+    let me = node.keys.device.id();
+    let is_member = |saved: SavedCircle| saved.standing(&me).is_ok_and(|standing| standing.is_member());
+    if file.read()?.is_some_and(is_member) {
         return Err(Failure::new(Kind::Refused, "this node is in a circle already")
             .hint("`cairn circle` shows it; another node of this machine takes another --data-dir"));
     }
@@ -90,25 +94,28 @@ pub(crate) fn join(settings: &Settings, addresses: &[SocketAddr], typed: &str, w
             Failure::new(Kind::NewerVersion, "what the other machine gave can't be read by this release")
         })
     });
-    let keyring = keyring.transpose()?.filter(|_| !has_own);
+    let keyring = keyring.transpose()?;
+    let kept_own_key = has_own && keyring.is_some();
+    let keyring = keyring.filter(|_| !has_own);
     if let Some(keyring) = &keyring {
         take_key(&data_dir, keyring, &node.keys.device, passphrase.as_ref())?;
     }
     // Last: a node that has this file is a member, and by then it has its key.
     file.save(&saved).map_err(|reason| Failure::new(Kind::Internal, reason))?;
-    Ok(Joined { name: wish.name.clone(), members, has_volumes: keyring.is_some() })
+    Ok(Joined { name: wish.name.clone(), members, has_volumes: keyring.is_some(), kept_own_key })
 }
 
 /// Puts the key that was given into the place of this node's own, with which nothing was sealed yet.
 fn take_key(data_dir: &DataDir, keyring: &Keyring, device: &DeviceKey, passphrase: Option<&Passphrase>) -> Outcome<()> {
-    let master = cairn_block::MasterKey::from_bytes(*keyring.master.as_bytes());
-    let keys = NodeKeys { master, device: DeviceKey::from_bytes(device.as_bytes()) };
-    KeyFile::write(&data_dir.key_file(), &keys, passphrase, Existing::Replace)?;
     let names = data_dir.volumes_file();
-    // The list is sealed with the key that has just gone, and empty.
+    // The list is sealed with the key that goes, and names nothing that has content. First: a crash in between leaves a node
+    // that opens, and joins again.
     if names.exists() {
         std::fs::remove_file(&names)?;
     }
+    let master = cairn_block::MasterKey::from_bytes(*keyring.master.as_bytes());
+    let keys = NodeKeys { master, device: DeviceKey::from_bytes(device.as_bytes()) };
+    KeyFile::write(&data_dir.key_file(), &keys, passphrase, Existing::Replace)?;
     let mut names = VolumeNames::open(&names, &keyring.master)?;
     keyring.volumes.iter().try_for_each(|name| names.add(name))
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use cairn_block::{BlockId, DeviceId, Head};
 use cairn_fs::Volume;
 use cairn_fs::reader::TreeReader;
-use cairn_fs::verify::{CheckError, CheckOptions, Checker, Event, Scope};
+use cairn_fs::verify::{CheckError, CheckOptions, Checker, Event, Finding, Problem, Scope};
+use cairn_store::disk::DiskStore;
 use cairn_store::{Ask, BlockStore, StoreError};
 
 use crate::node::blocks::Blocks;
@@ -28,10 +29,14 @@ const WINDOW: usize = 1024;
 const BLOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Changes come in bursts: each is waited out for so long.
 const SETTLE: Duration = Duration::from_millis(200);
-/// After a failure it is tried again: a member comes back, a disk is emptied.
-const RETRY: Duration = Duration::from_secs(10);
+/// After a failure it is tried again, with a walk over everything: a member comes back, a disk is emptied.
+const RETRY_FIRST: Duration = Duration::from_secs(10);
+/// The longest wait, each being twice the one before.
+const RETRY_MAX: Duration = Duration::from_secs(600);
 /// With less free on the disk nothing more is fetched ahead: programs need it.
 const FREE_BYTES_MIN: u64 = 2 << 30;
+/// The part of a quota, in percent, that is left to what this device writes itself.
+const QUOTA_LEFT_PERCENT: u64 = 10;
 
 /// How far a copy is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +58,8 @@ struct Shared {
     rung: Mutex<bool>,
     changed: Condvar,
     is_over: AtomicBool,
+    /// What was seen may be gone: a collection ran.
+    is_anew: AtomicBool,
     progress: Mutex<Progress>,
 }
 
@@ -63,6 +70,8 @@ impl Mirror {
         let task = Task {
             blocks: node.blocks.clone(),
             directory: node.data_dir.store(),
+            store: node.store.clone(),
+            quota: node.quota,
             keys: node.volume_keys(name),
             reader: volume.reader().clone(),
             volume: Arc::downgrade(volume),
@@ -76,6 +85,12 @@ impl Mirror {
     pub(in crate::node) fn ring(&self) {
         *lock(&self.0.rung) = true;
         self.0.changed.notify_all();
+    }
+
+    /// A collection ran: what was seen counts no more.
+    pub(in crate::node) fn begin_anew(&self) {
+        self.0.is_anew.store(true, Ordering::Relaxed);
+        self.ring();
     }
 
     /// Nothing more is fetched.
@@ -93,6 +108,8 @@ impl Mirror {
 struct Task {
     blocks: Arc<Blocks>,
     directory: std::path::PathBuf,
+    store: Arc<DiskStore>,
+    quota: Option<u64>,
     keys: cairn_block::VolumeKeys,
     reader: Arc<TreeReader>,
     volume: Weak<Volume>,
@@ -104,10 +121,18 @@ struct Task {
 enum Halt {
     #[error("the node is ending")]
     Over,
+    #[error("a collection ran")]
+    Anew,
     #[error("less than {} of the disk is free", crate::text::size(FREE_BYTES_MIN))]
     NoRoom,
+    #[error("the store's quota is nearly used up")]
+    NoQuota,
     #[error("a block that the volume needs is nowhere to be had: {0}")]
     Nowhere(BlockId),
+    #[error("a block that was fetched could not be kept: {0}")]
+    NotKept(BlockId),
+    #[error("{0}")]
+    Broken(String),
     #[error(transparent)]
     Fs(#[from] cairn_fs::FsError),
     #[error(transparent)]
@@ -126,26 +151,36 @@ struct Missing {
 
 impl Task {
     fn run(self) {
+        let mut retry = RETRY_FIRST;
         loop {
-            match self.follow() {
+            let halt = self.follow(&mut retry);
+            match halt {
                 Halt::Over => return,
+                Halt::Anew => continue,
                 halt => {
-                    tracing::warn!(%halt, "the copy of the volume is not whole");
+                    tracing::warn!(%halt, again_in = ?retry, "the copy of the volume is not whole");
                     let mut progress = lock(&self.shared.progress);
                     (progress.is_whole, progress.trouble) = (false, Some(halt.to_string()));
                 }
             }
-            // Whatever rings meanwhile is seen by the next walk, which begins anew.
-            let rung = lock(&self.shared.rung);
-            let over = |_: &mut bool| !self.is_over();
-            drop(self.shared.changed.wait_timeout_while(rung, RETRY, over).unwrap_or_else(PoisonError::into_inner));
+            // News may be what was missing, but not more often than this.
+            self.pause(RETRY_FIRST, false);
+            self.pause(retry - RETRY_FIRST, true);
+            retry = (retry * 2).min(RETRY_MAX);
             *lock(&self.shared.rung) = true;
         }
     }
 
+    /// Waits for some time; until there is news, if `for_news`; and no longer than the node runs.
+    fn pause(&self, time: Duration, for_news: bool) {
+        let rung = lock(&self.shared.rung);
+        let waits = |rung: &mut bool| !self.is_over() && !(for_news && *rung);
+        drop(self.shared.changed.wait_timeout_while(rung, time, waits).unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Keeps the copy whole until something fails. One checker remembers what was seen, so that a new head costs what is new
     /// in it; what failed has to be seen again, by another one.
-    fn follow(&self) -> Halt {
+    fn follow(&self, retry: &mut Duration) -> Halt {
         let missing = RefCell::new(Missing::default());
         let mut watch = |event| self.meet(&mut missing.borrow_mut(), event);
         let options = CheckOptions { blocks: true, block_timeout: BLOCK_TIMEOUT, ..CheckOptions::default() };
@@ -154,6 +189,11 @@ impl Task {
             if !self.wait() {
                 return Halt::Over;
             }
+            if self.shared.is_anew.swap(false, Ordering::Relaxed) {
+                self.ring();
+                return Halt::Anew;
+            }
+            lock(&self.shared.progress).is_whole = false;
             let walked = self.walk(&mut checker);
             let mut missing = missing.borrow_mut();
             if let Some(halt) = missing.halt.take() {
@@ -167,6 +207,7 @@ impl Task {
             }
             let mut progress = lock(&self.shared.progress);
             (progress.is_whole, progress.trouble) = (true, None);
+            *retry = RETRY_FIRST;
         }
     }
 
@@ -202,6 +243,12 @@ impl Task {
     fn meet(&self, missing: &mut Missing, event: Event) -> ControlFlow<()> {
         if self.is_over() {
             missing.halt = Some(Halt::Over);
+        } else if let Event::Finding(Finding {
+            problem: problem @ (Problem::Node(_) | Problem::Entry(_)), path, ..
+        }) = &event
+        {
+            // What is below was not looked at. A chunk that isn't here is no finding: it is fetched.
+            missing.halt = Some(Halt::Broken(format!("{}: {problem}", crate::text::shown(path))));
         } else if let Event::Block(used) = event {
             match self.blocks.has(&used.id) {
                 Ok(true) => {}
@@ -227,6 +274,10 @@ impl Task {
         if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
             return Err(Halt::NoRoom);
         }
+        let used = self.store.stats().log_bytes;
+        if self.quota.is_some_and(|quota| used > quota / 100 * (100 - QUOTA_LEFT_PERCENT)) {
+            return Err(Halt::NoQuota);
+        }
         let next = AtomicUsize::new(0);
         let one = || -> Result<(), Halt> {
             while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -234,6 +285,8 @@ impl Task {
                     return Err(Halt::Over);
                 }
                 match self.blocks.get(id, Ask::background(BLOCK_TIMEOUT))? {
+                    // The router hands out also what its store had no room for.
+                    Some(_) if !self.blocks.has(id)? => return Err(Halt::NotKept(*id)),
                     Some(_) => lock(&self.shared.progress).fetched += 1,
                     None => return Err(Halt::Nowhere(*id)),
                 }
@@ -246,6 +299,10 @@ impl Task {
         })?;
         ids.clear();
         Ok(())
+    }
+
+    fn ring(&self) {
+        *lock(&self.shared.rung) = true;
     }
 
     fn is_over(&self) -> bool {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use cairn_block::circle::Choice;
+use cairn_block::codec::check_bound;
 use cairn_block::limits::{EPOCH_BYTES_MAX, EPOCHS_KEPT, MEMBERS_MAX};
 use cairn_block::{DecodeError, DeviceId, DeviceKey, Reader, TooLong, Writer, unwrap, wrap};
 use cairn_net::{CircleShelf, SavedCircle};
@@ -71,7 +72,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
-fn open(bytes: &[u8], key: &[u8; 32]) -> Outcome<SavedCircle> {
+/// What the bytes of a file say.
+pub(crate) fn open(bytes: &[u8], key: &[u8; 32]) -> Outcome<SavedCircle> {
     let damaged = || {
         Failure::new(Kind::Damaged, "what is known of the circle is damaged, or belongs to another key")
             .hint("your files are not in it: move it away, have this node removed from the circle, and join again")
@@ -89,7 +91,7 @@ fn open(bytes: &[u8], key: &[u8; 32]) -> Outcome<SavedCircle> {
     }
 }
 
-fn encode(circle: &SavedCircle) -> Result<Vec<u8>, TooLong> {
+pub(crate) fn encode(circle: &SavedCircle) -> Result<Vec<u8>, TooLong> {
     let mut out = Writer::with_capacity(4096);
     out.u16(u16::try_from(circle.epochs.len()).unwrap_or(u16::MAX));
     for epoch in &circle.epochs {
@@ -112,7 +114,7 @@ fn encode(circle: &SavedCircle) -> Result<Vec<u8>, TooLong> {
 }
 
 /// What a file holds, once its seal is open.
-pub(crate) fn decode(plain: &[u8]) -> Result<SavedCircle, DecodeError> {
+fn decode(plain: &[u8]) -> Result<SavedCircle, DecodeError> {
     let mut input = Reader::new(plain);
     let count = input.count16("epochs", EPOCHS_KEPT, 4)?;
     let epoch = |input: &mut Reader<'_>| Ok(Bytes::copy_from_slice(input.bytes32("epoch", EPOCH_BYTES_MAX)?));
@@ -126,19 +128,26 @@ pub(crate) fn decode(plain: &[u8]) -> Result<SavedCircle, DecodeError> {
         }),
     };
     let count = input.count16("nodes with addresses", MEMBERS_MAX, 32 + 1)?;
-    let mut addresses = BTreeMap::new();
+    let mut addresses: BTreeMap<DeviceId, Vec<SocketAddr>> = BTreeMap::new();
     for _ in 0..count {
         let node = DeviceId::from_bytes(input.array("node")?);
-        let of_node = input.u8("addresses")?;
-        let address = |input: &mut Reader<'_>| {
-            let text = std::str::from_utf8(input.bytes8("address", ADDRESS_BYTES_MAX)?).ok();
-            text.and_then(|text| text.parse().ok()).ok_or(DecodeError::invalid("address", "it is none"))
-        };
-        let of_node = (0..of_node).map(|_| address(&mut input)).collect::<Result<Vec<SocketAddr>, _>>()?;
+        let of_node = usize::from(input.u8("addresses")?);
+        check_bound("addresses", of_node as u64, ADDRESSES_MAX as u64)?;
+        let of_node = (0..of_node).map(|_| decode_address(&mut input)).collect::<Result<Vec<SocketAddr>, _>>()?;
+        if addresses.last_key_value().is_some_and(|(before, _)| *before >= node) {
+            return Err(DecodeError::invalid("node", "they are not ascending"));
+        }
         addresses.insert(node, of_node);
     }
     input.finish("circle")?;
     Ok(SavedCircle { epochs, choice, addresses })
+}
+
+/// An address in the one way in which it is written.
+fn decode_address(input: &mut Reader<'_>) -> Result<SocketAddr, DecodeError> {
+    let text = std::str::from_utf8(input.bytes8("address", ADDRESS_BYTES_MAX)?).ok();
+    let address = text.and_then(|text| text.parse::<SocketAddr>().ok().filter(|address| address.to_string() == text));
+    address.ok_or(DecodeError::invalid("address", "it is none"))
 }
 
 #[cfg(test)]
