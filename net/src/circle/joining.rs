@@ -1,5 +1,6 @@
 //! Joining: dialing an inviter whose key isn't known, and the exchange. Each step has its limit of time.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -28,12 +29,17 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(10);
 const WELCOME_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of joining.
-#[derive(Debug)]
 pub struct Joined {
     /// Who invited.
     pub inviter: NodeId,
     /// What only the new member gets to know.
     pub secret: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Joined({:?}, {})", self.inviter, if self.secret.is_some() { "a secret" } else { "no secret" })
+    }
 }
 
 /// Why a node didn't join.

@@ -102,7 +102,7 @@ pub(super) fn request(name: &str) -> Request {
     Request { name: name.into(), zone: "home".into(), capacity: 1 << 30, class: Class::Anchor }
 }
 
-/// Another code than any that is open: it has two words that are the same, or one more time the first one.
+/// A code that differs in its digits.
 fn other_code(code: &Code) -> Code {
     let digits: u32 = code.reveal()[..4].parse().expect("digits");
     Code::parse(&format!("{:04}{}", (digits + 1) % 10_000, &code.reveal()[4..])).expect("a code")
@@ -136,7 +136,7 @@ async fn who_is_invited_joins_with_the_role_that_was_offered_and_gets_the_secret
     let joined = b.net.join(&[nobody, a.address], None, &invite.code, request("cellar")).await.expect("it joins");
     assert_eq!((joined.inviter, joined.secret), (a.id(), Some(secret)));
     let state = InviteState::Joined { node: b.id().device(), name: "cellar".into() };
-    invite.state.wait_for(|now| *now == state).await.expect("it is told");
+    tokio::time::timeout(PATIENCE, invite.state.wait_for(|now| *now == state)).await.expect("in time").expect("told");
     for peer in [&a, &b] {
         let newest = &peer.view().newest;
         assert_eq!((newest.number, newest.members.len()), (2, 2));
