@@ -61,7 +61,7 @@ struct Start {
 
 /// What a round comes to.
 enum Round {
-    Done(Absorbed),
+    Done(Box<Absorbed>),
     /// The state changed meanwhile.
     Again,
 }
@@ -92,7 +92,7 @@ impl Volume {
             match self.round(&without, tell) {
                 Ok(Round::Done(mut absorbed)) => {
                     absorbed.waiting = without.into_iter().collect();
-                    return Ok(absorbed);
+                    return Ok(*absorbed);
                 }
                 Ok(Round::Again) => rounds += 1,
                 Err(MeetError::Unreadable(heads, error)) => {
@@ -114,7 +114,7 @@ impl Volume {
     fn round(&self, without: &BTreeSet<HeadId>, tell: &mut dyn FnMut(Touched)) -> Result<Round, MeetError> {
         let frontier = self.known.lock().frontier(without);
         if unseen(&frontier, &self.heads.lock().vector).is_empty() {
-            return Ok(Round::Done(Absorbed::default()));
+            return Ok(Round::Done(Box::default()));
         }
         // A volume in which nothing was ever done has no head, and needs none.
         if !self.state.lock().is_clean() {
@@ -138,7 +138,7 @@ impl Volume {
         let result = self.go_over(&start, met, &changes);
         let Some((absorbed, touched)) = result? else { return Ok(Round::Again) };
         touched.into_iter().for_each(tell);
-        Ok(Round::Done(absorbed))
+        Ok(Round::Done(Box::new(absorbed)))
     }
 
     fn changes_to(&self, before: &VolumeRoot, met: &Met) -> Result<Changes, MeetError> {

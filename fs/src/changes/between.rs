@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use cairn_block::{DirKey, DirRoot, Entry, EntryError, FileType, Ino, Nodes, Record, TreeError, VolumeRoot, map_tree};
 
-use super::{Changes, Child, Place};
+use super::{Changes, Child, InodeChange, Place};
 use crate::reader::{Lifted, ReadError};
 use crate::tree::{compact, dir_root};
 
@@ -79,6 +79,7 @@ impl Changes {
         while let Some((dir, old, new)) = comparison.next_pair() {
             map_tree::diff(nodes, &old, &new, |key, before, after| comparison.entry(dir, key, before, after))?;
         }
+        comparison.linked_by_name(nodes, before, after)?;
         let mut changes = comparison.changes;
         changes.next_ino = after.next_ino;
         changes.drop_unchanged();
@@ -90,7 +91,10 @@ impl Changes {
         self.names.retain(|_, change| change.old != change.new);
         let children = self.names.values().flat_map(|change| [change.old, change.new]).flatten();
         let named: BTreeSet<Ino> = children.map(|child| child.ino).collect();
-        self.inodes.retain(|ino, change| change.old != change.new || named.contains(ino));
+        // The same record may have gone to the link table: a file that got a name and lost it between two ticks of the clock.
+        let (linked_old, linked_new) = (&self.linked_old, &self.linked_new);
+        let is_moved = |ino: &Ino| linked_old.contains(ino) != linked_new.contains(ino);
+        self.inodes.retain(|ino, change| change.old != change.new || named.contains(ino) || is_moved(ino));
     }
 }
 
@@ -128,6 +132,30 @@ impl Comparison {
             }
             Ok(())
         })
+    }
+
+    /// Looks up the linked inodes of which only names differ: whoever counts names has to know them, too. A record that says
+    /// nothing of a rename is rare with programs, whose clock goes on, and usual with merges.
+    fn linked_by_name<N>(&mut self, nodes: &mut N, before: &VolumeRoot, after: &VolumeRoot) -> Result<(), ChangesError>
+    where
+        N: Nodes<Error = ChangesError>,
+    {
+        let children = self.changes.names.values().flat_map(|change| [change.old, change.new]).flatten();
+        let unmet: BTreeSet<Ino> =
+            children.map(|child| child.ino).filter(|ino| !self.changes.inodes.contains_key(ino)).collect();
+        for ino in unmet {
+            let values =
+                [&before.links, &after.links].map(|links| map_tree::get(nodes, links, &VolumeRoot::link_key(ino)));
+            let [old, new] = values;
+            let (old, new) = (old?, new?);
+            self.spend([&old, &new])?;
+            let decode = |value: Option<Bytes>| value.map(|value| Record::decode(&value).map(compact)).transpose();
+            let (old, new) = (decode(old)?, decode(new)?);
+            if old.is_some() || new.is_some() {
+                self.changes.inodes.insert(ino, InodeChange { old, new });
+            }
+        }
+        Ok(())
     }
 
     fn root(&mut self, old: &Record, new: &Record) {

@@ -200,7 +200,8 @@ impl Step<'_> {
         let children: BTreeSet<Ino> = children.collect();
         inodes.retain(|ino, change| {
             let is_directory = change.new.as_ref().is_some_and(|record| record.attr.kind == FileType::Directory);
-            change.old != change.new || children.contains(ino) || is_directory
+            let is_moved = linked_old.contains(ino) != linked_new.contains(ino);
+            change.old != change.new || children.contains(ino) || is_directory || is_moved
         });
         let changes = Changes { names: slots, inodes, homes, linked_old, linked_new, next_ino };
         Merged { changes, conflicts: names.conflicts }

@@ -55,14 +55,13 @@ impl State {
         let accessed = self.accessed.contains(&ino);
         let Some(node) = self.node_mut(ino) else { return };
         let mut new = node_of(record, node.key.clone());
-        match (&node.body, &mut new.body) {
-            // Unchanged, and perhaps taken over from elsewhere, which a collection has to know.
-            (Body::File(file), Body::File(other)) if file.base == other.base && file.base_size == other.base_size => {
-                if file.layer.is_empty() {
-                    *other = file.clone();
-                }
-            }
-            _ => {}
+        // Unchanged, and perhaps taken over from elsewhere, which a collection has to know.
+        if let (Body::File(file), Body::File(other)) = (&node.body, &mut new.body)
+            && file.base == other.base
+            && file.base_size == other.base_size
+            && file.layer.is_empty()
+        {
+            *other = file.clone();
         }
         if accessed {
             new.attr.atime = new.attr.atime.max(node.attr.atime);

@@ -189,6 +189,7 @@ impl Play {
         }
         let cached = Cached::all(device, &NAMES);
         let (_, touched) = device.absorb_telling();
+        check(device);
         cached.hold_against(device, &touched);
     }
 
