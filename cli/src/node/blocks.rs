@@ -95,12 +95,14 @@ impl BlockStore for Blocks {
 impl HeadStore for Blocks {
     fn put_head(&self, volume: &VolumeId, device: &DeviceId, seq: u64, head: &Bytes) -> Result<(), StoreError> {
         let name = (*volume, *device, seq);
-        lock(&self.fresh).insert(name, false);
+        let before = lock(&self.fresh).insert(name, false);
         let put = self.own.put_head(volume, device, seq, head);
-        match put {
-            Ok(()) => drop(lock(&self.fresh).insert(name, true)),
-            Err(_) => drop(lock(&self.fresh).remove(&name)),
-        }
+        let mut fresh = lock(&self.fresh);
+        match (&put, before) {
+            (Ok(()), _) => fresh.insert(name, true),
+            (Err(_), Some(before)) => fresh.insert(name, before),
+            (Err(_), None) => fresh.remove(&name),
+        };
         put
     }
 
@@ -130,5 +132,39 @@ impl HeadStore for Blocks {
 
     fn volumes(&self) -> Result<Vec<VolumeId>, StoreError> {
         self.own.volumes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use cairn_store::disk::DiskOptions;
+
+    use super::*;
+
+    #[test]
+    fn no_head_is_shown_to_others_before_it_is_durable() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = DiskStore::open(directory.path(), DiskOptions::default()).expect("a new store");
+        let blocks = Blocks::new(Arc::new(store));
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = told.clone();
+        let tell = move |_: &VolumeId| {
+            count.fetch_add(1, Ordering::SeqCst);
+        };
+        assert!(blocks.told.set(Box::new(tell)).is_ok());
+        let (volume, device) = (VolumeId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
+        let shown = |blocks: &Blocks| blocks.durable_heads(&volume).expect("heads").len();
+        blocks.put_head(&volume, &device, 1, &Bytes::from_static(b"one")).expect("put");
+        assert_eq!(blocks.heads(&volume).expect("heads").len(), 1, "the volume itself sees it");
+        assert_eq!((shown(&blocks), told.load(Ordering::SeqCst)), (0, 0));
+        blocks.sync().expect("sync");
+        assert_eq!((shown(&blocks), told.load(Ordering::SeqCst)), (1, 1));
+        blocks.sync().expect("sync");
+        assert_eq!(told.load(Ordering::SeqCst), 1, "a head is told once");
+        let conflict = blocks.put_head(&volume, &device, 1, &Bytes::from_static(b"other"));
+        assert!(matches!(conflict, Err(StoreError::HeadConflict { .. })));
+        assert_eq!(shown(&blocks), 1, "the first one stays, and stays shown");
     }
 }

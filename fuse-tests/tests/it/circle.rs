@@ -158,7 +158,7 @@ fn wrong_used_and_late_codes_are_refused_in_words() {
 }
 
 #[test]
-fn a_friend_and_a_storage_node_see_nothing_of_mine_and_a_removed_member_is_cut_off() {
+fn a_friend_sees_nothing_of_mine_and_a_removed_member_is_cut_off() {
     let mut a = circle::prepare(Setup::default());
     let mut b = circle::prepare(Setup::default());
     a.up();
