@@ -23,7 +23,6 @@ use crate::volume::{FLUSH_TIMEOUT, Journal, Volume, now};
 /// A head that was just put into the store.
 struct Signed {
     head: Head,
-    hash: [u8; 32],
 }
 
 impl Heads {
@@ -77,17 +76,22 @@ impl Volume {
             let state = self.state.lock();
             state.dirty_count() == 0 && !state.has_batch()
         };
-        if clean && unless == Unless::Clean && heads.current.is_some() {
+        if clean && unless == Unless::Clean {
+            // One that could not be made durable when it was signed.
+            self.sync_heads(false)?;
             return Ok(heads.current.clone());
         }
         let mut journal = self.journal.lock();
-        if !clean {
+        let (cut, mut frozen) = loop {
+            {
+                let mut state = self.state.lock();
+                state.touch_accessed();
+                // In the lock of the cut: what it takes goes into the journal.
+                if !self.adrift.load(Ordering::Acquire) || state.is_clean() {
+                    break (state.cut(), state.freeze());
+                }
+            }
             self.stand_firm(&mut heads, &mut journal)?;
-        }
-        let (cut, mut frozen) = {
-            let mut state = self.state.lock();
-            state.touch_accessed();
-            (state.cut(), state.freeze())
         };
         let written = self.write_cut(&mut journal, cut, Purpose::Flush, |stored| {
             for item in &stored.settled {
@@ -120,8 +124,7 @@ impl Volume {
         self.bell.drained.notify_all();
         self.counters.flush();
         heads.stand_on(&signed, root);
-        self.store.sync()?;
-        self.known.lock().insert(signed.head.clone(), signed.hash);
+        self.sync_heads(true)?;
         self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
         let mut journal = self.journal.lock();
         journal.trimmed(delta_upto);
@@ -148,13 +151,22 @@ impl Volume {
         let delta_upto = journal.seq.max(heads.delta_floor) + 1;
         let signed = self.sign(heads, delta_upto, HeadKind::Automatic, None, sealed)?;
         heads.stand_on(&signed, root);
-        self.store.sync()?;
+        self.sync_heads(true)?;
         self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
         journal.seq = delta_upto;
         journal.trimmed(delta_upto);
         self.adrift.store(false, Ordering::Release);
-        self.known.lock().insert(signed.head.clone(), signed.hash);
         Ok(signed.head)
+    }
+
+    /// Makes this device's heads durable: others may hear of them then. Does nothing where all are, unless `always`.
+    fn sync_heads(&self, always: bool) -> Result<(), FsError> {
+        let unsynced = self.known.lock().unsynced();
+        if always || !unsynced.is_empty() {
+            self.store.sync()?;
+            self.known.lock().synced(&unsynced);
+        }
+        Ok(())
     }
 
     /// Signs a head and puts it into the store: its number is used from then on.
@@ -179,7 +191,9 @@ impl Volume {
         heads.seq = seq;
         heads.previous = head_hash(&bytes);
         heads.delta_floor = delta_upto;
-        Ok(Signed { hash: heads.previous, head })
+        // Whatever becomes of the sync that follows: what comes next builds on it.
+        self.known.lock().insert_unsynced(head.clone(), heads.previous);
+        Ok(Signed { head })
     }
 
     fn fold_and_sign(

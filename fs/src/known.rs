@@ -23,6 +23,8 @@ pub(crate) struct Known {
     heads: BTreeMap<HeadId, Kept>,
     /// Devices of which two histories were seen. No more is taken of them.
     forked: BTreeSet<DeviceId>,
+    /// Heads of this device that a crash may still take back. They count here, and nobody else hears of them.
+    unsynced: BTreeSet<HeadId>,
 }
 
 /// How a head that is offered stands to those that are known.
@@ -41,9 +43,26 @@ impl Known {
         self.heads.insert((head.device, head.seq), Kept { head, hash });
     }
 
+    /// Takes a head that this device has just put into its store.
+    pub(crate) fn insert_unsynced(&mut self, head: Head, hash: [u8; 32]) {
+        self.unsynced.insert((head.device, head.seq));
+        self.insert(head, hash);
+    }
+
+    /// This device's heads that a crash may still take back.
+    pub(crate) fn unsynced(&self) -> BTreeSet<HeadId> {
+        self.unsynced.clone()
+    }
+
+    /// These heads are durable.
+    pub(crate) fn synced(&mut self, ids: &BTreeSet<HeadId>) {
+        self.unsynced.retain(|id| !ids.contains(id));
+    }
+
     pub(crate) fn remove(&mut self, ids: &[HeadId]) {
         for id in ids {
             self.heads.remove(id);
+            self.unsynced.remove(id);
         }
     }
 
@@ -67,6 +86,21 @@ impl Known {
             }
         }
         newest
+    }
+
+    /// The number of the newest head of each device that no crash takes back, by device.
+    pub(crate) fn durable(&self) -> Vec<HeadId> {
+        let mut durable: Vec<HeadId> = Vec::new();
+        for (device, seq) in self.heads.keys() {
+            if self.unsynced.range((*device, 0)..=(*device, *seq)).next().is_some() {
+                continue;
+            }
+            match durable.last_mut().filter(|last| last.0 == *device) {
+                Some(last) => last.1 = *seq,
+                None => durable.push((*device, *seq)),
+            }
+        }
+        durable
     }
 
     /// Judges a head by its neighbours in the history of its device: each names the hash of the one before it, and includes

@@ -145,7 +145,7 @@ impl Volume {
 
     /// The number of the newest head of each device that is here and durable, by device.
     pub fn newest(&self) -> Vec<(DeviceId, u64)> {
-        self.known.lock().newest().into_iter().map(|head| (head.device, head.seq)).collect()
+        self.known.lock().durable()
     }
 
     fn take(&self, head: Bytes) -> Result<Taken, ReceiveError> {

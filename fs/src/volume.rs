@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, VolumeRoot, Xattrs};
 use cairn_block::{BlockId, DeviceCert, DeviceKey, FileType, Ino, Rights, VolumeId, VolumeKeys, ino_range};
 use cairn_store::{Ask, BlockStore, HeadStore, HintStore, Priority};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 
 use crate::activity::Counters;
 use crate::commit::store_data;
@@ -457,25 +457,21 @@ impl Volume {
 
     /// Writes everything that the journal lacks into the store's log.
     pub(crate) fn commit(&self) -> Result<(), FsError> {
-        let mut journal = self.firm_journal()?;
-        let cut = {
-            let mut state = self.state.lock();
-            if !state.has_batch() {
-                journal.written = state.sequence();
-                return Ok(());
-            }
-            state.cut()
-        };
-        self.write_cut(&mut journal, cut, Purpose::Growth, |_| {})
-    }
-
-    /// The journal, once it builds on this device's newest head.
-    fn firm_journal(&self) -> Result<MutexGuard<'_, Journal>, FsError> {
         loop {
-            let journal = self.journal.lock();
-            if !self.adrift.load(Ordering::Acquire) || !self.state.lock().has_batch() {
-                return Ok(journal);
+            let mut journal = self.journal.lock();
+            let cut = {
+                let mut state = self.state.lock();
+                if !state.has_batch() {
+                    journal.written = state.sequence();
+                    return Ok(());
+                }
+                // In the lock of the cut: no record may stand on a tree that no head of this device has.
+                (!self.adrift.load(Ordering::Acquire)).then(|| state.cut())
+            };
+            if let Some(cut) = cut {
+                return self.write_cut(&mut journal, cut, Purpose::Growth, |_| {});
             }
+            // The flush's lock comes before the journal's.
             drop(journal);
             let mut heads = self.heads.lock();
             let mut journal = self.journal.lock();

@@ -1,6 +1,7 @@
 //! Devices, and what connects them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -49,6 +50,25 @@ struct Fetching {
     own: MemoryStore,
     at: usize,
     net: Arc<Net>,
+    trouble: Arc<Trouble>,
+}
+
+/// What goes wrong in a device's store.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// From this number of a head of its own on, nothing can be made durable.
+    syncs_fail_from: AtomicU64,
+}
+
+impl Trouble {
+    /// No sync succeeds once the store has this head of the device; from 0 on, none at all.
+    pub(super) fn fail_syncs_from(&self, seq: u64) {
+        self.syncs_fail_from.store(seq + 1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end(&self) {
+        self.syncs_fail_from.store(0, Ordering::Relaxed);
+    }
 }
 
 impl BlockStore for Fetching {
@@ -83,6 +103,16 @@ impl BlockStore for Fetching {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        if let Some(from) = self.trouble.syncs_fail_from.load(Ordering::Relaxed).checked_sub(1) {
+            let heads = self.own.heads(&keys().volume())?.into_iter().filter(|head| head.device == key(self.at).id());
+            if heads.map(|head| head.seq).max().unwrap_or_default() >= from {
+                return Err(StoreError::Io {
+                    op: "sync",
+                    path: "log".into(),
+                    source: std::io::ErrorKind::Other.into(),
+                });
+            }
+        }
         self.own.sync()
     }
 }
@@ -91,6 +121,7 @@ impl BlockStore for Fetching {
 pub(super) struct Device {
     pub(super) volume: Arc<Volume>,
     pub(super) store: MemoryStore,
+    pub(super) trouble: Arc<Trouble>,
     at: usize,
     net: Arc<Net>,
 }
@@ -105,7 +136,8 @@ impl Device {
             net.sides.lock().push(0);
             stores.len() - 1
         };
-        Device { volume: open(&store, at, net).expect("opens"), store, at, net: Arc::clone(net) }
+        let trouble = Arc::default();
+        Device { volume: open(&store, at, net, &trouble).expect("opens"), store, trouble, at, net: Arc::clone(net) }
     }
 
     pub(super) fn id(&self) -> DeviceId {
@@ -114,7 +146,7 @@ impl Device {
 
     /// Ends it, has something happen to its store, and opens it again.
     pub(super) fn again(self, meanwhile: impl FnOnce(&MemoryStore)) -> Device {
-        let Device { volume, store, at, net } = self;
+        let Device { volume, store, trouble, at, net } = self;
         let weak = Arc::downgrade(&volume);
         drop(volume);
         // The keeper may be the last to let go of it.
@@ -122,7 +154,7 @@ impl Device {
             std::thread::sleep(Duration::from_micros(100));
         }
         meanwhile(&store);
-        Device { volume: open(&store, at, &net).expect("opens again"), store, at, net }
+        Device { volume: open(&store, at, &net, &trouble).expect("opens again"), store, trouble, at, net }
     }
 
     /// A clean end, as far as what that needs is within reach, and a new start.
@@ -245,8 +277,8 @@ fn key(at: usize) -> DeviceKey {
     DeviceKey::from_bytes(&[at as u8 + 1; 32])
 }
 
-fn open(store: &MemoryStore, at: usize, net: &Arc<Net>) -> Result<Arc<Volume>, FsError> {
-    let blocks = Fetching { own: store.clone(), at, net: Arc::clone(net) };
+fn open(store: &MemoryStore, at: usize, net: &Arc<Net>, trouble: &Arc<Trouble>) -> Result<Arc<Volume>, FsError> {
+    let blocks = Fetching { own: store.clone(), at, net: Arc::clone(net), trouble: Arc::clone(trouble) };
     Volume::open(VolumeConfig {
         keys: keys(),
         device: key(at),

@@ -1,0 +1,78 @@
+//! What goes wrong in between, and histories that cross.
+
+use cairn_store::HeadStore;
+
+use super::device::{Device, devices, keys};
+use super::look::{look, root};
+
+/// The number of the newest head of its own in a device's store.
+fn own_seq(device: &Device) -> u64 {
+    let heads = device.store.heads(&keys().volume()).expect("heads").into_iter();
+    heads.filter(|head| head.device == device.id()).map(|head| head.seq).max().unwrap_or_default()
+}
+
+#[test]
+fn a_head_that_could_not_be_made_durable_counts_all_the_same() {
+    let (_, [a, b]) = devices();
+    a.write("before", b"one").unwrap();
+    a.volume.flush().unwrap();
+    b.hear(&a);
+    b.absorb();
+    let seq = own_seq(&a);
+    a.trouble.fail_syncs_from(seq + 1);
+    a.write("mine", b"two").unwrap();
+    assert!(a.volume.flush().is_err());
+    assert!(own_seq(&a) > seq);
+    assert_eq!(a.heads().into_iter().map(|(_, seq, _)| seq).max(), Some(seq), "a crash may take it back");
+    assert!(a.volume.flush().is_err(), "it is as little durable as before");
+    b.write("theirs", b"three").unwrap();
+    b.volume.flush().unwrap();
+    a.trouble.end();
+    a.hear(&b);
+    a.absorb();
+    assert_eq!(a.read("mine").unwrap(), b"two");
+    b.hear(&a);
+    b.absorb();
+    assert_eq!(b.read("mine").unwrap(), b"two");
+    assert_eq!(look(&a), look(&b));
+    assert_eq!(root(&a), root(&b));
+}
+
+#[test]
+fn a_head_that_is_durable_later_is_given_then() {
+    let (_, [a]) = devices();
+    a.write("mine", b"one").unwrap();
+    a.trouble.fail_syncs_from(1);
+    assert!(a.volume.flush().is_err());
+    assert!(a.heads().is_empty());
+    a.trouble.end();
+    a.volume.flush().unwrap();
+    assert_eq!(a.heads().len(), 1);
+}
+
+#[test]
+fn no_record_stands_on_a_tree_that_no_head_of_the_device_has() {
+    let (_, [a, b]) = devices();
+    a.write("f", b"one").unwrap();
+    a.volume.flush().unwrap();
+    b.hear(&a);
+    b.absorb();
+    // Nothing changed, but for when it was read.
+    b.read("f").unwrap();
+    b.trouble.fail_syncs_from(0);
+    assert!(b.volume.snapshot(None).is_err());
+    assert_eq!(own_seq(&b), 0);
+    assert!(b.store.deltas(&keys().volume(), 0).unwrap().is_empty(), "a record on top of nothing");
+    b.trouble.end();
+    b.volume.snapshot(None).unwrap();
+    assert_eq!(look(&a).len(), look(&b).len());
+}
+
+#[test]
+fn a_volume_in_which_nothing_was_done_has_no_head() {
+    let (_, [a]) = devices();
+    assert!(a.volume.flush().unwrap().is_none());
+    assert!(a.heads().is_empty());
+    a.volume.snapshot(None).unwrap();
+    assert_eq!(a.heads().len(), 1);
+}
