@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use cairn_block::entry::VolumeRoot;
 use cairn_block::{DeviceId, Entry, Head, Ino, Vector, join};
@@ -36,6 +37,8 @@ use crate::volume::{FLUSH_TIMEOUT, Volume};
 const FREE_ROUNDS_MAX: usize = 4;
 /// Rounds after that. One is enough, unless access times fill up or a collection swept what was just made.
 const HELD_ROUNDS_MAX: usize = 4;
+/// How long a node is waited for while writers are held off: about as long as what is here takes.
+const HELD_TIMEOUT: Duration = Duration::from_secs(1);
 /// Entries read at a time.
 const WINDOW: usize = 512;
 
@@ -85,16 +88,26 @@ impl Volume {
         let mut without = BTreeSet::new();
         let mut rounds = 0;
         let mut held = None;
+        let mut fetching = false;
         while rounds < FREE_ROUNDS_MAX + HELD_ROUNDS_MAX {
-            if rounds >= FREE_ROUNDS_MAX && held.is_none() {
+            if rounds >= FREE_ROUNDS_MAX && held.is_none() && !std::mem::take(&mut fetching) {
                 held = Some(self.hold_off());
             }
-            match self.round(&without, tell) {
+            let wait = if held.is_some() { HELD_TIMEOUT } else { FLUSH_TIMEOUT };
+            match self.round(&without, wait, tell) {
                 Ok(Round::Done(mut absorbed)) => {
                     absorbed.waiting = without.into_iter().collect();
                     return Ok(*absorbed);
                 }
                 Ok(Round::Again) => rounds += 1,
+                // What has to be fetched is, while nobody waits.
+                Err(MeetError::Unreadable(_, error) | MeetError::Fs(error))
+                    if held.is_some() && error.is_out_of_reach() =>
+                {
+                    held = None;
+                    fetching = true;
+                    rounds += 1;
+                }
                 Err(MeetError::Unreadable(heads, error)) => {
                     for (device, seq) in &heads {
                         tracing::warn!(%device, seq, %error, "a head's tree can't be read yet");
@@ -111,7 +124,13 @@ impl Volume {
         Err(FsError::Busy)
     }
 
-    fn round(&self, without: &BTreeSet<HeadId>, tell: &mut dyn FnMut(Touched)) -> Result<Round, MeetError> {
+    /// One round, in which a node is waited for as long as `wait` says.
+    fn round(
+        &self,
+        without: &BTreeSet<HeadId>,
+        wait: Duration,
+        tell: &mut dyn FnMut(Touched),
+    ) -> Result<Round, MeetError> {
         let frontier = self.known.lock().frontier(without);
         if unseen(&frontier, &self.heads.lock().vector).is_empty() {
             return Ok(Round::Done(Box::default()));
@@ -131,22 +150,23 @@ impl Volume {
             sealer: &self.sealer,
             keys: &self.keys,
             own: self.device.id(),
+            wait,
             ancestors: &|a, b| self.known.lock().ancestors(a, b),
         };
         let met = meeting.of(frontier)?;
-        let changes = self.changes_to(&start.root, &met)?;
+        let changes = self.changes_to(&start.root, &met, wait)?;
         let result = self.go_over(&start, met, &changes);
         let Some((absorbed, touched)) = result? else { return Ok(Round::Again) };
         touched.into_iter().for_each(tell);
         Ok(Round::Done(Box::new(absorbed)))
     }
 
-    fn changes_to(&self, before: &VolumeRoot, met: &Met) -> Result<Changes, MeetError> {
+    fn changes_to(&self, before: &VolumeRoot, met: &Met, wait: Duration) -> Result<Changes, MeetError> {
         let is_empty = dir_root(&before.root).count == 0 && before.links.count == 0;
         let changes = if is_empty {
-            self.all_of(before, &met.root).map_err(Failure::from)
+            self.all_of(before, &met.root, wait).map_err(Failure::from)
         } else {
-            let mut nodes = self.reader.patient_nodes(patience());
+            let mut nodes = self.reader.patient_nodes(patience(wait));
             Changes::between(&mut nodes, before, &met.root).map_err(Failure::from)
         };
         changes.map_err(|Failure { error, is_theirs }| match &met.head {
@@ -159,11 +179,11 @@ impl Volume {
 
     /// What differs from an empty tree, as far as anybody can have heard of it: the names in the root. A device that joins does
     /// not read the whole volume.
-    fn all_of(&self, before: &VolumeRoot, after: &VolumeRoot) -> Result<Changes, ReadError> {
+    fn all_of(&self, before: &VolumeRoot, after: &VolumeRoot, wait: Duration) -> Result<Changes, ReadError> {
         let mut changes = Changes::default();
         let root = InodeChange { old: Some(before.root.clone()), new: Some(after.root.clone()) };
         changes.inodes.insert(Ino::ROOT, root);
-        let mut nodes = self.reader.patient_nodes(patience());
+        let mut nodes = self.reader.patient_nodes(patience(wait));
         let mut from = Bound::Unbounded;
         loop {
             let bound = from.as_ref().map(|key: &bytes::Bytes| &key[..]);
@@ -242,6 +262,6 @@ impl Drop for HeldOff<'_> {
     }
 }
 
-fn patience() -> Patience {
-    Patience::Each(Priority::Ahead, FLUSH_TIMEOUT)
+fn patience(wait: Duration) -> Patience {
+    Patience::Each(Priority::Ahead, wait)
 }

@@ -135,6 +135,11 @@ impl FsError {
         matches!(self, Self::Damaged { .. } | Self::Missing { .. } | Self::Store(StoreError::Damaged { .. }))
     }
 
+    /// Whether a block may be somewhere, and could not be had in time: trying again may help.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        matches!(self, Self::Store(StoreError::NotFetched { .. } | StoreError::Timeout { .. }))
+    }
+
     /// The errno table. Comments mark the lines where POSIX leaves, or we take, a choice.
     #[must_use]
     pub fn errno(&self) -> Errno {

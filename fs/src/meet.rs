@@ -2,16 +2,18 @@
 //! comes to the same tree.
 //!
 //! Heads with equal trees are one. The others are merged one after the other, in the order of their devices' ids, each
-//! with what came out so far, from the best ancestor that both include. Nodes of the result are put into the store on the
+//! with what came out so far, from the best ancestor that both include; where several are the best, from what those come to
+//! in their turn. Nodes of the result are put into the store on the
 //! way; whoever signs it claims them again, as a collection may have begun meanwhile.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, Xattrs};
 use cairn_block::{
     BlockId, DeviceId, FileType, Head, Ino, Kind, Ref, Sink, Vector, VolumeKeys, VolumeRoot, ino_range, join,
 };
-use cairn_store::{Ask, Priority, StoreError};
+use cairn_store::{Ask, Priority};
 
 use crate::changes::{ApplyError, Changes, ChangesError};
 use crate::error::FsError;
@@ -21,7 +23,14 @@ use crate::merge::{Conflict, MergeError, Side, TreeAncestor, merge, short_name};
 use crate::nodes::InodeNodes;
 use crate::reader::{Patience, ReadError, TreeReader};
 use crate::sealer::{NodeSink, Sealer};
-use crate::volume::FLUSH_TIMEOUT;
+
+/// How often ancestors of ancestors are merged. Histories cross where two merge alike and go on before they hear of it; deeper
+/// than this, one of the ancestors has to do.
+const BASE_DEPTH_MAX: usize = 2;
+
+/// Common ancestors that are tried where a merge from the best one can't be made. What is out of reach in a head itself is so
+/// from each of them, and each may take as long to find out.
+const BASES_MAX: usize = 4;
 
 /// What several heads come to.
 pub(crate) struct Met {
@@ -65,6 +74,8 @@ pub(crate) struct Meeting<'a> {
     pub(crate) keys: &'a VolumeKeys,
     /// Heads of this device can always be read.
     pub(crate) own: DeviceId,
+    /// How long a node is waited for.
+    pub(crate) wait: Duration,
     /// The kept heads that two histories include, the best first.
     pub(crate) ancestors: &'a dyn Fn(&Vector, &Vector) -> Vec<Head>,
 }
@@ -72,13 +83,24 @@ pub(crate) struct Meeting<'a> {
 impl Meeting<'_> {
     /// The tree of heads that don't include each other. There is at least one.
     pub(crate) fn of(&self, frontier: Vec<Head>) -> Result<Met, MeetError> {
-        let mut parts = self.parts(frontier)?.into_iter();
-        let mut all = parts.next().ok_or(FsError::NotFound)?;
         let (mut conflicts, mut made) = (Vec::new(), Vec::new());
-        for part in parts {
-            all = self.merged(all, part, &mut conflicts, &mut made)?;
-        }
+        let all = self.one_of(frontier, 0, &mut conflicts, &mut made)?;
         Ok(Met { root: all.root, vector: all.vector, head: all.head, conflicts, made })
+    }
+
+    fn one_of(
+        &self,
+        heads: Vec<Head>,
+        depth: usize,
+        conflicts: &mut Vec<Conflict>,
+        made: &mut Vec<BlockId>,
+    ) -> Result<Part, MeetError> {
+        let mut parts = self.parts(heads)?.into_iter();
+        let mut all = parts.next().ok_or(FsError::NotFound)?;
+        for part in parts {
+            all = self.merged(&all, &part, depth, conflicts, made)?;
+        }
+        Ok(all)
     }
 
     /// The heads by their trees, in the order of the lowest device that has each.
@@ -87,7 +109,8 @@ impl Meeting<'_> {
         let mut parts: Vec<Part> = Vec::new();
         for head in frontier {
             let id = (head.device, head.seq);
-            let root = read_root_within(&head, self.reader, ask()).map_err(|error| self.blame(&[id], error.into()))?;
+            let root =
+                read_root_within(&head, self.reader, self.ask()).map_err(|error| self.blame(&[id], error.into()))?;
             match parts.iter_mut().find(|part| is_same_tree(&part.root, &root)) {
                 Some(part) => {
                     part.heads.push(id);
@@ -99,58 +122,109 @@ impl Meeting<'_> {
         Ok(parts)
     }
 
+    /// The merge of two parts, from the best base that can be read. One that can't costs false conflicts, and no bytes.
     fn merged(
         &self,
-        first: Part,
-        second: Part,
+        first: &Part,
+        second: &Part,
+        depth: usize,
         conflicts: &mut Vec<Conflict>,
         made: &mut Vec<BlockId>,
     ) -> Result<Part, MeetError> {
-        let before = self.ancestor(&first.vector, &second.vector).map_err(|error| self.blame(&second.heads, error))?;
+        let common = (self.ancestors)(&first.vector, &second.vector);
+        let best = maximal(&common);
+        // Of several ancestors each lacks what the others have: what it lacks would look added, also where it was removed.
+        if best.len() > 1 && depth < BASE_DEPTH_MAX {
+            let base = self.one_of(best, depth + 1, &mut Vec::new(), made);
+            let merged = base.map(|base| self.merged_from(&base.root, first, second, conflicts, made));
+            match merged {
+                Ok(Ok(part)) => return Ok(part),
+                Ok(Err((heads, failure))) if !failure.is_theirs => return Err(self.blame(&heads, failure)),
+                Ok(Err((_, Failure { error, .. }))) | Err(MeetError::Unreadable(_, error) | MeetError::Fs(error)) => {
+                    tracing::warn!(%error, "what several common ancestors come to can't be had; one of them is taken");
+                }
+            }
+        }
+        let mut first_failure = None;
+        let mut tries = BASES_MAX;
+        for head in common {
+            if tries == 0 {
+                break;
+            }
+            let failed = match read_root_within(&head, self.reader, self.ask()) {
+                Ok(base) => match self.merged_from(&base, first, second, conflicts, made) {
+                    Ok(part) => return Ok(part),
+                    Err((heads, failure)) if !failure.is_theirs => return Err(self.blame(&heads, failure)),
+                    Err(failed) => failed,
+                },
+                Err(error) if error.is_loss() => {
+                    tracing::error!(device = %head.device, seq = head.seq, %error, "the tree of a common ancestor is lost; an older one is taken");
+                    continue;
+                }
+                Err(error) => (second.heads.clone(), error.into()),
+            };
+            tracing::warn!(device = %head.device, seq = head.seq, error = %failed.1.error, "no merge from a common ancestor; an older one is tried");
+            first_failure.get_or_insert(failed);
+            tries -= 1;
+        }
+        match first_failure {
+            Some((heads, failure)) => Err(self.blame(&heads, failure)),
+            None => {
+                let merged = self.merged_from(&nothing(), first, second, conflicts, made);
+                merged.map_err(|(heads, failure)| self.blame(&heads, failure))
+            }
+        }
+    }
+
+    /// The merge of two parts that both go back to `before`, or whose trees kept it from being made.
+    fn merged_from(
+        &self,
+        before: &VolumeRoot,
+        first: &Part,
+        second: &Part,
+        conflicts: &mut Vec<Conflict>,
+        made: &mut Vec<BlockId>,
+    ) -> Result<Part, (Vec<HeadId>, Failure)> {
+        let both: Vec<HeadId> = first.heads.iter().chain(&second.heads).copied().collect();
+        let of_both = |failure: Failure| (both.clone(), failure);
         let mut sides = Vec::with_capacity(2);
-        for part in [&first, &second] {
-            let changes = self.changes(&before, &part.root).map_err(|error| self.blame(&part.heads, error))?;
-            let rank = part.heads.first().copied().ok_or(FsError::NotFound)?;
+        for part in [first, second] {
+            let changes = self.changes(before, &part.root).map_err(|error| (part.heads.clone(), error))?;
+            let rank = part.heads.first().copied().ok_or_else(|| of_both(FsError::NotFound.into()))?;
             sides.push(Side { rank, device_name: short_name(&rank.0), changes });
         }
-        let sides = <[Side; 2]>::try_from(sides).map_err(|_| FsError::Invalid)?;
-        let patience = patience();
-        let mut ancestor = TreeAncestor { reader: self.reader, root: &before, names: self.keys.names(), patience };
-        let both: Vec<HeadId> = first.heads.iter().chain(&second.heads).copied().collect();
-        let merged = merge(&mut ancestor, sides).map_err(|error| self.blame(&both, error.into()))?;
+        let sides = <[Side; 2]>::try_from(sides).map_err(|_| of_both(FsError::Invalid.into()))?;
+        let patience = self.patience();
+        let mut ancestor = TreeAncestor { reader: self.reader, root: before, names: self.keys.names(), patience };
+        let merged = merge(&mut ancestor, sides).map_err(|error| of_both(error.into()))?;
         let mut sink = Recorded { sink: self.sealer.sink(), made };
-        let mut nodes = InodeNodes { reader: self.reader, ino: Ino::ROOT, ask: ask() };
+        let mut nodes = InodeNodes { reader: self.reader, ino: Ino::ROOT, ask: self.ask() };
         let root =
-            merged.changes.apply(&mut nodes, &mut sink, self.keys.names(), &before).map_err(|error| match error {
-                ApplyError::Tree(error) => self.blame(&both, error.into()),
+            merged.changes.apply(&mut nodes, &mut sink, self.keys.names(), before).map_err(|error| match error {
+                ApplyError::Tree(error) => of_both(error.into()),
                 ApplyError::Incomplete { ino } => {
                     tracing::error!(%ino, "a merge leaves open what becomes of an inode");
-                    self.blame(&both, FsError::Damaged { id: second.root_id(), ino }.into())
+                    of_both(FsError::Damaged { id: second.root_id(), ino }.into())
                 }
             })?;
         conflicts.extend(merged.conflicts);
         let vector = join(&first.vector, &second.vector);
-        let head = [&first, &second].into_iter().find(|part| is_same_tree(&part.root, &root));
+        let head = [first, second].into_iter().find(|part| is_same_tree(&part.root, &root));
         let head = head.and_then(|part| part.head.clone());
         Ok(Part { heads: both, root, vector, head })
     }
 
-    /// The tree of the best ancestor that can be read. One that is lost costs false conflicts, and no bytes.
-    fn ancestor(&self, a: &Vector, b: &Vector) -> Result<VolumeRoot, Failure> {
-        for head in (self.ancestors)(a, b) {
-            match read_root_within(&head, self.reader, ask()) {
-                Ok(root) => return Ok(root),
-                Err(error) if error.is_loss() => {
-                    tracing::error!(device = %head.device, seq = head.seq, %error, "the tree of a common ancestor is lost; an older one is taken");
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(nothing())
+    fn changes(&self, before: &VolumeRoot, after: &VolumeRoot) -> Result<Changes, Failure> {
+        Ok(Changes::between(&mut self.reader.patient_nodes(self.patience()), before, after)?)
     }
 
-    fn changes(&self, before: &VolumeRoot, after: &VolumeRoot) -> Result<Changes, Failure> {
-        Ok(Changes::between(&mut self.reader.patient_nodes(patience()), before, after)?)
+    /// Nobody waits for a merge, but what it reads is what programs look at next.
+    fn ask(&self) -> Ask {
+        Ask::ahead(self.wait)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::Each(Priority::Ahead, self.wait)
     }
 
     /// Who is to be left out because of an error: whose trees can't be read or are none, unless it is this device's own.
@@ -206,9 +280,7 @@ impl From<MergeError> for Failure {
 
 impl From<FsError> for Failure {
     fn from(error: FsError) -> Failure {
-        let is_out_of_reach =
-            matches!(error, FsError::Store(StoreError::NotFetched { .. } | StoreError::Timeout { .. }));
-        Failure { is_theirs: error.is_loss() || is_out_of_reach, error }
+        Failure { is_theirs: error.is_loss() || error.is_out_of_reach(), error }
     }
 }
 
@@ -256,13 +328,15 @@ fn nothing() -> VolumeRoot {
     VolumeRoot { root, links: MapRoot::EMPTY, next_ino: ino_range(&DeviceId::from_bytes([0; 32])).start }
 }
 
-/// Nobody waits for a merge, but what it reads is what programs look at next.
-fn ask() -> Ask {
-    Ask::ahead(FLUSH_TIMEOUT)
-}
-
-fn patience() -> Patience {
-    Patience::Each(Priority::Ahead, FLUSH_TIMEOUT)
+/// Of common ancestors, best first, those that no other one includes.
+fn maximal(common: &[Head]) -> Vec<Head> {
+    let mut best: Vec<Head> = Vec::new();
+    for head in common {
+        if !best.iter().any(|better| cairn_block::includes(&better.vector, &head.vector)) {
+            best.push(head.clone());
+        }
+    }
+    best
 }
 
 /// Those of `frontier` that are not in `vector`.

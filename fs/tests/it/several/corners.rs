@@ -76,3 +76,45 @@ fn a_volume_in_which_nothing_was_done_has_no_head() {
     a.volume.snapshot(None).unwrap();
     assert_eq!(a.heads().len(), 1);
 }
+
+/// Gives one head of a device to another device.
+fn give(from: &Device, to: &Device, seq: u64) {
+    let heads = from.heads().into_iter();
+    let head = heads.filter(|(device, ..)| *device == from.id()).find(|(_, number, _)| *number == seq);
+    to.receive(&head.expect("a head that is kept").2).expect("a sound head");
+}
+
+#[test]
+fn what_was_removed_stays_so_where_merges_cross() {
+    for b_goes_on in [false, true] {
+        let (_, [a, b]) = devices();
+        a.write("before", b"one").unwrap();
+        a.volume.flush().unwrap();
+        b.hear(&a);
+        b.absorb();
+        a.write("of a", b"two").unwrap();
+        a.volume.flush().unwrap();
+        b.write("of b", b"three").unwrap();
+        b.volume.flush().unwrap();
+        let (before_a, before_b) = (own_seq(&a), own_seq(&b));
+        give(&a, &b, before_a);
+        give(&b, &a, before_b);
+        // Both merge alike, and neither hears of it before it goes on.
+        assert!(a.absorb().head.is_some() && b.absorb().head.is_some());
+        a.remove("of b").unwrap();
+        a.volume.flush().unwrap();
+        if b_goes_on {
+            b.write("later", b"four").unwrap();
+            b.remove("of a").unwrap();
+            b.volume.flush().unwrap();
+        }
+        b.hear(&a);
+        a.hear(&b);
+        let absorbed = [a.absorb(), b.absorb()];
+        assert!(absorbed.iter().all(|absorbed| absorbed.conflicts.is_empty()), "{absorbed:?}");
+        assert_eq!(look(&a), look(&b));
+        assert_eq!(root(&a), root(&b));
+        let wanted: &[&str] = if b_goes_on { &["/before", "/later"] } else { &["/before", "/of a"] };
+        assert_eq!(look(&a).into_keys().collect::<Vec<_>>(), wanted);
+    }
+}
