@@ -13,13 +13,19 @@ use std::time::Duration;
 use cairn_block::{
     BlockId, Content, Descend, Entry, FileRoot, Kind, MapRoot, Record, Ref, VolumeRoot, Xattrs, file_tree, map_tree,
 };
-use cairn_store::{Collection, Priority, Progress, StoreError, SweepOptions, SweepReport};
+use cairn_store::{Ask, Collection, Priority, Progress, StoreError, SweepOptions, SweepReport};
 
 use crate::reader::{Patience, ReadError, ReaderNodes, TreeReader};
 use crate::tree::dir_root;
 
 /// How long marking waits for one node before the collection is given up: it runs again later.
 const NODE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a node is waited for where a collection goes on without it.
+const OPTIONAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Nodes in a collection that may turn out not to be had, each after that time. Then only what is here is walked.
+const OPTIONAL_MISSES_MAX: u32 = 16;
 
 /// Why a collection was given up. Nothing was removed.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +61,15 @@ pub struct Marker<'a> {
     collection: Box<dyn Collection>,
     marked: Marked,
     has_failed: bool,
+    /// Nodes that may still turn out not to be had before no more is waited for.
+    misses_left: u32,
 }
 
 impl<'a> Marker<'a> {
     /// A marker into `collection`, which must have begun before the roots were asked for.
     #[must_use]
     pub fn new(reader: &'a TreeReader, collection: Box<dyn Collection>) -> Self {
-        Self { reader, collection, marked: Marked::default(), has_failed: false }
+        Self { reader, collection, marked: Marked::default(), has_failed: false, misses_left: OPTIONAL_MISSES_MAX }
     }
 
     /// What was marked so far.
@@ -72,14 +80,21 @@ impl<'a> Marker<'a> {
 
     /// Marks a head's tree: the block of its volume root and everything below.
     pub fn head(&mut self, root: &Ref) -> Result<(), CollectError> {
+        self.walking(root.id, |walk| walk.head(root))
+    }
+
+    /// Marks a head's tree as far as it can be read, and gives how many of its nodes can't. Only after everything that has to
+    /// be whole: what is below such a node is taken to be marked from then on.
+    pub fn head_as_far_as_it_goes(&mut self, root: &Ref) -> Result<u64, CollectError> {
+        let mut passed_over = 0;
         self.walking(root.id, |walk| {
-            if walk.is_known(root) {
-                return Ok(());
-            }
-            let ask = walk.patience().ask().ok_or(ReadError::WouldWait { id: root.id })?;
-            let payload = walk.reader.payload(root, Kind::Root, ask)?;
-            walk.volume_root(&VolumeRoot::decode(&payload)?)
-        })
+            walk.is_optional = true;
+            let walked = walk.head(root);
+            let walked = walk.tolerate(walked);
+            passed_over = walk.passed_over;
+            walked
+        })?;
+        Ok(passed_over)
     }
 
     /// Marks a tree whose root is in memory.
@@ -133,11 +148,14 @@ struct Walk<'m, 'a> {
     reader: &'a TreeReader,
     marker: &'m mut Marker<'a>,
     dirs: Vec<MapRoot>,
+    /// What can't be read is passed over.
+    is_optional: bool,
+    passed_over: u64,
 }
 
 impl<'m, 'a> Walk<'m, 'a> {
     fn new(marker: &'m mut Marker<'a>) -> Self {
-        Self { reader: marker.reader, marker, dirs: Vec::new() }
+        Self { reader: marker.reader, marker, dirs: Vec::new(), is_optional: false, passed_over: 0 }
     }
 
     fn patience(&self) -> Patience {
@@ -159,8 +177,47 @@ impl<'m, 'a> Walk<'m, 'a> {
         false
     }
 
-    fn descend(&mut self, reference: &Ref) -> Descend {
-        if self.is_known(reference) { Descend::No } else { Descend::Yes }
+    fn descend(&mut self, reference: &Ref) -> Result<Descend, ReadError> {
+        let descends = !self.is_known(reference) && self.is_to_be_had(reference)?;
+        Ok(if descends { Descend::Yes } else { Descend::No })
+    }
+
+    /// Whether a walk can go on below a node. Where it has to, it tries.
+    fn is_to_be_had(&mut self, reference: &Ref) -> Result<bool, ReadError> {
+        let store = self.reader.store();
+        if !self.is_optional || store.has(&reference.id)? {
+            return Ok(true);
+        }
+        if self.marker.misses_left > 0 {
+            if matches!(store.get(&reference.id, Ask::background(OPTIONAL_TIMEOUT)), Ok(Some(_))) {
+                return Ok(true);
+            }
+            self.marker.misses_left -= 1;
+        }
+        self.passed_over += 1;
+        Ok(false)
+    }
+
+    /// Passes over what is lost or out of reach, where that may be. What a newer release wrote is neither.
+    fn tolerate(&mut self, walked: Result<(), ReadError>) -> Result<(), ReadError> {
+        match walked {
+            Err(error)
+                if self.is_optional && error.newer().is_none() && (error.is_loss() || error.is_out_of_reach()) =>
+            {
+                self.passed_over += 1;
+                Ok(())
+            }
+            walked => walked,
+        }
+    }
+
+    fn head(&mut self, root: &Ref) -> Result<(), ReadError> {
+        if matches!(self.descend(root)?, Descend::No) {
+            return Ok(());
+        }
+        let ask = self.patience().ask().ok_or(ReadError::WouldWait { id: root.id })?;
+        let payload = self.reader.payload(root, Kind::Root, ask)?;
+        self.volume_root(&VolumeRoot::decode(&payload)?)
     }
 
     fn volume_root(&mut self, root: &VolumeRoot) -> Result<(), ReadError> {
@@ -170,27 +227,29 @@ impl<'m, 'a> Walk<'m, 'a> {
     }
 
     fn links(&mut self, links: &MapRoot) -> Result<(), ReadError> {
-        map_tree::walk(&mut self.nodes(), links, |visit| match visit {
-            map_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+        let walked = map_tree::walk(&mut self.nodes(), links, |visit| match visit {
+            map_tree::Visit::Node { reference, .. } => self.descend(reference),
             map_tree::Visit::Entry { value, .. } => {
                 self.record(&Record::decode(&value)?)?;
                 Ok(Descend::Yes)
             }
-        })
+        });
+        self.tolerate(walked)
     }
 
     /// Walks the directories that were come across.
     fn pending(&mut self) -> Result<(), ReadError> {
         while let Some(dir) = self.dirs.pop() {
-            map_tree::walk(&mut self.nodes(), &dir, |visit| match visit {
-                map_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+            let walked = map_tree::walk(&mut self.nodes(), &dir, |visit| match visit {
+                map_tree::Visit::Node { reference, .. } => self.descend(reference),
                 map_tree::Visit::Entry { value, .. } => {
                     if let Entry::Own(record) = Entry::decode(&value)? {
                         self.record(&record)?;
                     }
                     Ok(Descend::Yes)
                 }
-            })?;
+            });
+            self.tolerate(walked)?;
         }
         Ok(())
     }
@@ -210,14 +269,15 @@ impl<'m, 'a> Walk<'m, 'a> {
     }
 
     fn file(&mut self, root: &FileRoot) -> Result<(), ReadError> {
-        file_tree::walk(&mut self.nodes(), root, |visit| match visit {
-            file_tree::Visit::Node { reference, .. } => Ok(self.descend(reference)),
+        let walked = file_tree::walk(&mut self.nodes(), root, |visit| match visit {
+            file_tree::Visit::Node { reference, .. } => self.descend(reference),
             file_tree::Visit::Extent { extent, .. } => {
                 if let file_tree::Extent::Chunk { chunk, .. } = extent {
                     self.is_known(&chunk);
                 }
                 Ok(Descend::Yes)
             }
-        })
+        });
+        self.tolerate(walked)
     }
 }

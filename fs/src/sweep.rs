@@ -6,17 +6,19 @@
 //! flushes or writes its journal, and what each refers to beside its heads is noted in the same moment. Marking and sweeping
 //! go on beside all other work.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use cairn_block::entry::{FileRoot, VolumeRoot};
-use cairn_block::{BlockId, Ref};
+use cairn_block::{BlockId, Head, Ref, includes};
 use cairn_store::{Collector, Progress, SweepOptions, SweepReport};
 use parking_lot::MutexGuard;
 
 use crate::collect::{CollectError, Marked, Marker};
 use crate::error::FsError;
 use crate::heads::Heads;
+use crate::known::HeadId;
 use crate::volume::{Journal, Volume};
 
 /// Why a collection of volumes was given up. Nothing was removed.
@@ -86,14 +88,28 @@ pub fn sweep(
     for root in in_use().ok_or(SweepError::Joined)? {
         marker.head(&root)?;
     }
+    let mut optional = Vec::new();
     for volume in volumes {
         let (heads, untrusted) = volume.kept_heads()?;
         if untrusted > 0 {
             // What a damaged head needs can't be told from garbage, and the head may come back whole.
             return Err(CollectError::Incomplete.into());
         }
+        let needed = volume.needs_whole(&heads);
         for head in heads {
-            marker.head(&head.root)?;
+            if needed.contains(&(head.device, head.seq)) {
+                marker.head(&head.root)?;
+            } else {
+                optional.push(head);
+            }
+        }
+    }
+    // Last: what others made and nobody here builds on is kept as far as it can be read, and keeps nothing else from being
+    // removed. A tree of theirs may be nowhere any more.
+    for head in optional {
+        let passed_over = marker.head_as_far_as_it_goes(&head.root)?;
+        if passed_over > 0 {
+            tracing::warn!(device = %head.device, seq = head.seq, passed_over, "a head of another device can't be read to its end; what is below is not kept for it");
         }
     }
     let marked = marker.marked();
@@ -106,6 +122,24 @@ impl Volume {
         let mut found = self.still().in_memory();
         found.unsettled.extend(self.heads_store.deltas(&self.id(), 0)?.into_iter().map(|(_, id)| id));
         Ok(found)
+    }
+
+    /// The heads whose trees have to be read to their ends before anything is removed: this device's own, and of each other
+    /// device the newest that the state includes.
+    fn needs_whole(&self, heads: &[Head]) -> BTreeSet<HeadId> {
+        let (own, vector) = (self.device.id(), self.heads.lock().vector.clone());
+        let mut newest = BTreeMap::new();
+        let mut needed = BTreeSet::new();
+        for head in heads {
+            if head.device == own {
+                needed.insert((own, head.seq));
+            } else if includes(&vector, &head.vector) {
+                let seq = newest.entry(head.device).or_insert(head.seq);
+                *seq = head.seq.max(*seq);
+            }
+        }
+        needed.extend(newest);
+        needed
     }
 
     fn still(&self) -> Still<'_> {

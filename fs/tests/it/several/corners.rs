@@ -118,3 +118,33 @@ fn what_was_removed_stays_so_where_merges_cross() {
         assert_eq!(look(&a).into_keys().collect::<Vec<_>>(), wanted);
     }
 }
+
+#[test]
+fn trees_of_others_that_are_nowhere_keep_no_garbage() {
+    use cairn_fs::ops::Operations;
+    let (net, [a, b]) = devices();
+    a.make("d", cairn_block::FileType::Directory).unwrap();
+    a.write("d/f", b"theirs").unwrap();
+    a.volume.flush().unwrap();
+    let noise: Vec<u8> = (0..100_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    b.write("mine", b"mine").unwrap();
+    b.write("garbage", &noise).unwrap();
+    b.volume.sync_all().unwrap();
+    b.volume.flush().unwrap();
+    let dropped = b.volume.history().unwrap();
+    b.remove("garbage").unwrap();
+    b.volume.flush().unwrap();
+    dropped.iter().for_each(|head| b.volume.drop_snapshot(head).unwrap());
+    b.hear(&a);
+    net.split(|at| at as u8);
+    let before = b.store.block_ids().len();
+    let volumes = [b.volume.clone()];
+    cairn_fs::sweep(&volumes, &b.store, &|| Some(Vec::new()), Default::default(), &mut |_| {}).unwrap();
+    assert!(b.store.block_ids().len() < before, "nothing was removed");
+    assert_eq!(b.read("mine").unwrap(), b"mine");
+    // And there is nothing that can't be made up for.
+    net.split(|_| 0);
+    b.absorb();
+    assert_eq!(b.read("d/f").unwrap(), b"theirs");
+    assert_eq!(b.read("mine").unwrap(), b"mine");
+}
