@@ -22,7 +22,7 @@ const STARTS_MAX: usize = 4;
 /// Heads of one device that are looked at for the content that this one has.
 const TWINS_MAX: usize = 16;
 
-/// How long the root of such a head is waited for: it was read here when it was joined, and so is here.
+/// How long the root of such a head is waited for. It is here, so that is what a disk takes.
 const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Numbers passed over for each head that is lost with its counter: a flush is made long before so many files are new.
@@ -202,6 +202,10 @@ impl Found {
         for newest in self.known.newest() {
             let unseen = self.known.of(&newest.device).rev().take_while(|head| !includes(&own.vector, &head.vector));
             let same = |head: &&Head| {
+                // Where it is not here it was not joined either: nothing is lost by passing it over, and nobody waits.
+                if !is_here(head, reader) {
+                    return false;
+                }
                 let other = read_root_within(head, reader, Ask::now(TWIN_TIMEOUT));
                 seq_of(&head.vector, &own.device) <= own.seq && other.is_ok_and(|other| is_same_tree(root, &other))
             };
@@ -217,6 +221,10 @@ impl Found {
     fn start_from_others(&mut self, reader: &TreeReader) -> Result<(), FsError> {
         let mut others: Vec<Head> = self.known.newest().into_iter().cloned().collect();
         others.sort_by_key(|head| (weight(&head.vector), head.time));
+        if self.journal == JournalBase::Empty {
+            // What has to be fetched is absorbed later. Only where a head of its own is lost is it worth a wait.
+            others.retain(|head| is_here(head, reader));
+        }
         for head in others.into_iter().rev().take(STARTS_MAX) {
             match read_root(&head, reader) {
                 Ok(root) => {
@@ -235,6 +243,11 @@ impl Found {
         }
         Ok(())
     }
+}
+
+/// Whether a head's root needs no network.
+fn is_here(head: &Head, reader: &TreeReader) -> bool {
+    reader.store().has(&head.root.id).unwrap_or(false)
 }
 
 /// Whether two roots hold the same: the next number of a new inode is their device's own.
