@@ -157,6 +157,10 @@ impl Volume {
         let changes = self.changes_to(&start.root, &met, wait)?;
         let result = self.go_over(&start, met, &changes);
         let Some((absorbed, touched)) = result? else { return Ok(Round::Again) };
+        if self.adrift.load(Ordering::Acquire) {
+            // The keeper says so to others after a while.
+            self.bell.ring(|_| {});
+        }
         touched.into_iter().for_each(tell);
         Ok(Round::Done(Box::new(absorbed)))
     }

@@ -141,6 +141,14 @@ impl Volume {
         self.sign_as_is(heads, journal).map(drop)
     }
 
+    /// The same though nothing is to be written: from the head's vector others learn what this device stands on, and keep it. A
+    /// head with a tree that others have is joined by them and not answered, so that this ends with one head of each.
+    pub(crate) fn say_where_it_stands(&self) -> Result<(), FsError> {
+        let mut heads = self.heads.lock();
+        let mut journal = self.journal.lock();
+        self.stand_firm(&mut heads, &mut journal)
+    }
+
     /// Signs a head for the tree that the state builds on. It is durable before the journal goes on, and takes a number of the
     /// journal: records that follow can't be mistaken for some that follow the head before.
     pub(crate) fn sign_as_is(&self, heads: &mut Heads, journal: &mut Journal) -> Result<Head, FsError> {

@@ -4,7 +4,7 @@
 //! is written when enough has gathered or a second has passed, synced after five; a tree is made once a tenth
 //! of a second goes by without a close or a sync, every two seconds, or when changes take much memory. A flush
 //! that took long makes the next one wait ten times as long, so that flushing never takes more than a tenth
-//! of the time.
+//! of the time. Where the volume builds on what another device made, and nothing changes here, a head says so after ten seconds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -28,6 +28,9 @@ const ROOM_EVERY: Duration = Duration::from_millis(200);
 /// With less than this free the store counts as full.
 const ROOM_BYTES_MIN: u64 = 1 << 20;
 const IDLE_AFTER: Duration = Duration::from_secs(10);
+/// How long the state builds on another device's tree before a head says so. Others keep what a head names; what none names is
+/// thinned after a minute, and is missed where it turns out to be the ancestor.
+const SAY_AFTER: Duration = Duration::from_secs(10);
 /// Changed inodes, and bytes in memory or parked in the journal, at which a flush does not wait for quiet.
 const DIRTY_NODES_AIM: usize = 64 << 10;
 const MEMORY_BYTES_AIM: u64 = 16 << 20;
@@ -60,6 +63,7 @@ struct Keeper {
     looked: Instant,
     settled_at: Option<Instant>,
     retry_at: Option<Instant>,
+    adrift_since: Option<Instant>,
     pace: Pace,
     /// Somebody rang since the last turn.
     woken: bool,
@@ -88,6 +92,7 @@ impl Keeper {
             looked: now,
             settled_at: None,
             retry_at: None,
+            adrift_since: None,
             pace: Pace::Quiet,
             woken: false,
         }
@@ -155,7 +160,7 @@ impl Keeper {
         };
         self.pace = match self.pace {
             _ if busy => Pace::Busy,
-            Pace::Quiet if !self.woken => {
+            Pace::Quiet if !self.woken && self.adrift_since.is_none() => {
                 volume.reader.shrink();
                 Pace::Idle
             }
@@ -192,11 +197,27 @@ impl Keeper {
             volume.sync_through(sequence)?;
             self.synced = Instant::now();
         }
+        self.say_where_it_stands(volume, now_at);
         if now_at - self.thinned >= THIN_EVERY {
             volume.thin(now())?;
             self.thinned = Instant::now();
         }
         Ok(())
+    }
+
+    /// No change waits for this, so a failure is no trouble of theirs.
+    fn say_where_it_stands(&mut self, volume: &Volume, now: Instant) {
+        if !volume.adrift.load(Ordering::Acquire) {
+            self.adrift_since = None;
+            return;
+        }
+        if now - *self.adrift_since.get_or_insert(now) >= SAY_AFTER {
+            self.adrift_since = Some(now);
+            match volume.say_where_it_stands() {
+                Ok(()) => self.adrift_since = None,
+                Err(error) => tracing::warn!(%error, "a head for what another device made could not be signed yet"),
+            }
+        }
     }
 
     fn flush_is_due(&self, volume: &Volume, now: Instant, memory: u64, dirty: usize) -> bool {

@@ -148,3 +148,33 @@ fn trees_of_others_that_are_nowhere_keep_no_garbage() {
     assert_eq!(b.read("d/f").unwrap(), b"theirs");
     assert_eq!(b.read("mine").unwrap(), b"mine");
 }
+
+#[test]
+fn who_follows_says_so_once_and_nobody_answers() {
+    use std::time::{Duration, Instant};
+    let (_, [a, b, c]) = devices();
+    a.write("f", b"one").unwrap();
+    a.volume.flush().unwrap();
+    for device in [&b, &c] {
+        device.hear(&a);
+        device.absorb();
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while [&b, &c]
+        .iter()
+        .any(|device| own_seq(device) == 0 || !device.heads().iter().any(|(of, ..)| *of == device.id()))
+    {
+        assert!(Instant::now() < deadline, "nothing is said");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let all = [&a, &b, &c];
+    for device in all {
+        for other in all {
+            device.hear(other);
+        }
+        let absorbed = device.absorb();
+        assert!(absorbed.head.is_none() && absorbed.changed == 0, "{absorbed:?}");
+        assert!(!device.volume.is_behind());
+    }
+    assert_eq!(all.map(own_seq), [1, 1, 1]);
+}
