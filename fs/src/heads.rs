@@ -112,11 +112,13 @@ impl Heads {
         found.read(keys, device, store)?;
         if found.heads.seq > 0 {
             found.start_from_own(device, reader)?;
-        } else if store.last_delta(&keys.volume())? > 0 {
-            // Changes from before the first head. They are on top of nothing, whatever came from elsewhere since.
-            found.journal = JournalBase::Found(0);
         } else {
-            found.journal = JournalBase::Empty;
+            match store.deltas(&keys.volume(), 0)?.first() {
+                None => found.journal = JournalBase::Empty,
+                // Changes from before the first head. They are on top of nothing, whatever came from elsewhere since.
+                Some((1, _)) => found.journal = JournalBase::Found(0),
+                Some((first, _)) => found.start_from_predecessor(*first, reader)?,
+            }
         }
         if found.heads.root.is_none() && found.journal != JournalBase::Found(0) {
             found.start_from_others(reader)?;
@@ -192,6 +194,30 @@ impl Found {
         }
         self.lost = self.heads.seq;
         self.fell_back = true;
+        Ok(())
+    }
+
+    /// A store that had another device key before: its journal goes on from a head of that device. The volume is flushed at once,
+    /// so that a head of this device has it all.
+    fn start_from_predecessor(&mut self, first: u64, reader: &TreeReader) -> Result<(), FsError> {
+        let mut heads: Vec<Head> = self.known.all().filter(|head| head.delta_upto + 1 == first).cloned().collect();
+        heads.sort_by_key(|head| (weight(&head.vector), head.time));
+        self.fell_back = true;
+        for head in heads.into_iter().rev().take(STARTS_MAX) {
+            match read_root(&head, reader) {
+                Ok(root) => {
+                    self.journal = JournalBase::Found(head.delta_upto);
+                    self.heads.vector = head.vector.clone();
+                    self.heads.current = Some(head);
+                    self.heads.root = Some(root);
+                    return Ok(());
+                }
+                Err(error) if error.is_loss() || error.is_out_of_reach() => {
+                    tracing::error!(seq = head.seq, %error, "the head that the journal is on top of is lost");
+                }
+                Err(error) => return Err(error.into_fs(cairn_block::Ino::ROOT)),
+            }
+        }
         Ok(())
     }
 

@@ -71,6 +71,11 @@ impl Known {
         self.forked.insert(device);
     }
 
+    /// All of them, by device and number.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Head> {
+        self.heads.values().map(|kept| &kept.head)
+    }
+
     /// The kept heads of one device, oldest first.
     pub(crate) fn of(&self, device: &DeviceId) -> impl DoubleEndedIterator<Item = &Head> {
         self.heads.range((*device, 0)..=(*device, u64::MAX)).map(|(_, kept)| &kept.head)

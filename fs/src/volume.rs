@@ -207,10 +207,9 @@ impl Volume {
         let found = Heads::find(&keys, device.id(), heads.as_ref(), &reader)?;
         let numbers_lost = found.numbers_lost();
         let mut heads_found = found.heads;
-        // A head of another device, or none: nothing of this one builds on it so far.
-        let is_own = heads_found.current.as_ref().is_some_and(|head| head.device == device.id());
-        let is_new = found.journal == JournalBase::Found(0) && heads_found.current.is_none();
-        let adrift = !is_own && !is_new && heads_found.current.is_some() || found.journal == JournalBase::Lost;
+        // The tree is another device's, and nothing of this one is on top of it so far.
+        let is_anothers = heads_found.current.is_some() && found.journal == JournalBase::Empty;
+        let adrift = is_anothers || found.journal == JournalBase::Lost;
         let root = heads_found.root.get_or_insert_with(|| empty_root(options.owner)).clone();
         let numbers = ino_range(&device.id());
         let next_ino = found.next_ino.unwrap_or(numbers.start).saturating_add(numbers_lost);

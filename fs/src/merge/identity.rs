@@ -27,7 +27,7 @@ pub(super) fn align(sides: &mut [Side; 2]) -> Result<(), MergeError> {
                     [&first.changes, &second.changes].iter().any(|changes| changes.inodes.contains_key(&number));
                 is_met || numbers.values().any(|given| *given == number)
             };
-            let number = set_apart(record, is_taken)?;
+            let number = set_apart([first, second], record, is_taken)?;
             numbers.insert(ino, number);
         }
     }
@@ -37,10 +37,16 @@ pub(super) fn align(sides: &mut [Side; 2]) -> Result<(), MergeError> {
     Ok(())
 }
 
-/// A number for something that can't keep its own. It follows from what that is, so that whoever merges gives it the same one,
-/// and the same version that loses in two merges is one file when these meet.
-pub(super) fn set_apart(record: &Record, is_taken: impl Fn(Ino) -> bool) -> Result<Ino, MergeError> {
-    let what = record.encode().map_err(ReadError::from)?;
+/// A number for something that can't keep its own. It follows from what that is and from the heads that are merged, so that
+/// whoever merges these gives the same one, and another merge, in which the same version loses again, another one: what the
+/// first one set apart may be there still.
+pub(super) fn set_apart(sides: [&Side; 2], record: &Record, is_taken: impl Fn(Ino) -> bool) -> Result<Ino, MergeError> {
+    let mut what = Vec::new();
+    for (device, seq) in sides.map(|side| side.rank) {
+        what.extend_from_slice(device.as_bytes());
+        what.extend_from_slice(&seq.to_le_bytes());
+    }
+    what.extend_from_slice(&record.encode().map_err(ReadError::from)?);
     let free = (0..).map(|attempt| merged_ino(&what, attempt)).find(|number| !is_taken(*number));
     free.ok_or(MergeError::Unsound { ino: record.attr.ino })
 }

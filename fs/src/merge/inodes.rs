@@ -136,7 +136,8 @@ impl Step<'_> {
             let is_met = self.names.views.iter().any(|view| view.changes().inodes.contains_key(&number));
             is_met || self.inodes.contains_key(&number)
         };
-        let copy = set_apart(&b, is_taken)?;
+        let sides = [0, 1].map(|side: usize| self.names.views[side].side);
+        let copy = set_apart(sides, &b, is_taken)?;
         let child = Child { ino: copy, kind: b.attr.kind };
         let sibling = self.names.seat_beside(&place, child, 1, ancestor)?;
         let mut record = b.clone();

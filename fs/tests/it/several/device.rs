@@ -157,6 +157,23 @@ impl Device {
         Device { volume: open(&store, at, &net, &trouble).expect("opens again"), store, trouble, at, net }
     }
 
+    /// The same store with another device key.
+    pub(super) fn with_new_key(self) -> Device {
+        let Device { volume, store, at, net } = self;
+        let weak = Arc::downgrade(&volume);
+        drop(volume);
+        while weak.strong_count() > 0 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        store.crash();
+        let (stores, sides) = (net.stores.lock().len(), net.sides.lock().len());
+        assert_eq!(stores, sides);
+        net.stores.lock().push(store.clone());
+        net.sides.lock().push(0);
+        assert!(at < stores);
+        Device { volume: open(&store, stores, &net).expect("opens"), store, at: stores, net }
+    }
+
     /// A clean end, as far as what that needs is within reach, and a new start.
     pub(super) fn restart(self) -> Device {
         within_reach(self.volume.close());
@@ -244,7 +261,7 @@ impl Device {
 
     pub(super) fn read(&self, path: &str) -> Result<Vec<u8>, FsError> {
         let ino = self.find(path)?;
-        let found = self.volume.read(wait(), ino, 0, 1 << 20).and_then(|pieces| Ok(pieces.into_bytes().to_vec()));
+        let found = self.volume.read(wait(), ino, 0, 1 << 20).map(|pieces| pieces.into_bytes().to_vec());
         self.volume.forget(ino, 1);
         found
     }

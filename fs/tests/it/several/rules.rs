@@ -332,3 +332,24 @@ fn many_files_are_absorbed_at_once_and_one_costs_what_differs() {
     assert!(many.as_secs() < 10 && one.as_secs() < 2, "{many:?} {one:?}");
     assert_eq!(b.read("d/f77").unwrap(), b"z");
 }
+
+#[test]
+fn a_store_with_another_device_key_has_everything_that_was_confirmed() {
+    use cairn_fs::ops::Operations;
+    for flushed in [true, false] {
+        let (_, [a]) = devices();
+        a.write("f", b"flushed").unwrap();
+        if flushed {
+            a.volume.flush().unwrap();
+        }
+        a.write("g", b"journaled").unwrap();
+        a.volume.sync_all().unwrap();
+        let b = a.with_new_key();
+        let wanted = [("/f", "flushed"), ("/g", "journaled")].map(|(path, text)| (path.into(), text.into()));
+        assert_eq!(texts(&b), wanted);
+        b.write("h", b"more").unwrap();
+        b.volume.sync_all().unwrap();
+        let b = b.again(|store| store.crash());
+        assert_eq!(texts(&b).len(), 3, "{:?}", texts(&b));
+    }
+}
