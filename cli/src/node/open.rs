@@ -215,6 +215,13 @@ impl Node {
             options: self.volume_options(),
         })
         .map_err(|error| Failure::from(error).while_(format!("opening the volume {name}")))?;
+        // What other devices did, as far as it is here: a program that comes right after must not find an older state, and
+        // write on top of that.
+        if volume.is_behind()
+            && let Err(error) = volume.absorb(&mut |_| ())
+        {
+            tracing::warn!(volume = name, %error, "what other devices changed can't be shown yet");
+        }
         let this = self.this.get().cloned();
         let follower = this.map(|node| Follower::start(node, name, &volume)).transpose()?;
         let mirror = match follower.is_some() && self.keeps_everything {
