@@ -159,7 +159,7 @@ impl Device {
 
     /// The same store with another device key.
     pub(super) fn with_new_key(self) -> Device {
-        let Device { volume, store, at, net } = self;
+        let Device { volume, store, trouble, at, net } = self;
         let weak = Arc::downgrade(&volume);
         drop(volume);
         while weak.strong_count() > 0 {
@@ -171,7 +171,7 @@ impl Device {
         net.stores.lock().push(store.clone());
         net.sides.lock().push(0);
         assert!(at < stores);
-        Device { volume: open(&store, stores, &net).expect("opens"), store, at: stores, net }
+        Device { volume: open(&store, stores, &net, &trouble).expect("opens"), store, trouble, at: stores, net }
     }
 
     /// A clean end, as far as what that needs is within reach, and a new start.
