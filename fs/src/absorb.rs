@@ -152,6 +152,7 @@ impl Volume {
             own: self.device.id(),
             wait,
             ancestors: &|a, b| self.known.lock().ancestors(a, b),
+            only_first: &|a, b, max| self.known.lock().only_first(a, b, max),
         };
         let met = meeting.of(frontier)?;
         let changes = self.changes_to(&start.root, &met, wait)?;
@@ -211,6 +212,12 @@ impl Volume {
         let vector = join(&start.vector, &met.vector);
         if is_same_tree(&start.root, &met.root) {
             heads.vector = vector;
+            if met.head.is_none() {
+                // No head says that this is what they come to, and others may have come to something else.
+                let mut journal = self.journal.lock();
+                let head = Some(self.sign_as_is(&mut heads, &mut journal)?);
+                return Ok(Some((Absorbed { head, ..Absorbed::default() }, Vec::new())));
+            }
             return Ok(Some(Default::default()));
         }
         let mut journal = self.journal.lock();

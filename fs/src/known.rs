@@ -151,6 +151,15 @@ impl Known {
         both.into_iter().cloned().collect()
     }
 
+    /// The heads that `a` includes and `b` doesn't, the oldest first, and so many at most.
+    pub(crate) fn only_first(&self, a: &Vector, b: &Vector, max: usize) -> Vec<Head> {
+        let only_a = self.heads.values().map(|kept| &kept.head);
+        let mut only_a: Vec<&Head> =
+            only_a.filter(|head| includes(a, &head.vector) && !includes(b, &head.vector)).collect();
+        only_a.sort_by_key(|head| (weight(&head.vector), head.device, head.seq));
+        only_a.into_iter().take(max).cloned().collect()
+    }
+
     /// The heads that thinning leaves whatever their age: the newest of each device, and those that the newest ones, or
     /// `vector`, name. One of them is the ancestor when histories that part now meet again.
     pub(crate) fn needed(&self, vector: &Vector) -> BTreeSet<HeadId> {

@@ -2,8 +2,8 @@
 //! comes to the same tree.
 //!
 //! Heads with equal trees are one. The others are merged one after the other, in the order of their devices' ids, each
-//! with what came out so far, from the best ancestor that both include; where several are the best, from what those come to
-//! in their turn. Nodes of the result are put into the store on the
+//! with what came out so far, from the best ancestor that both include; a head counts as included
+//! where another one with the same tree is. Nodes of the result are put into the store on the
 //! way; whoever signs it claims them again, as a collection may have begun meanwhile.
 
 use std::collections::BTreeSet;
@@ -24,9 +24,12 @@ use crate::nodes::InodeNodes;
 use crate::reader::{Patience, ReadError, TreeReader};
 use crate::sealer::{NodeSink, Sealer};
 
-/// How often ancestors of ancestors are merged. Histories cross where two merge alike and go on before they hear of it; deeper
-/// than this, one of the ancestors has to do.
-const BASE_DEPTH_MAX: usize = 2;
+/// Heads of each side that are looked at for a tree that both have had. Two that merge alike do so where their histories part, so
+/// it is among the oldest of what only one of them includes.
+const TWINS_MAX: usize = 16;
+
+/// How long the root of such a head is waited for: without it there is still an ancestor.
+const TWIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Common ancestors that are tried where a merge from the best one can't be made. What is out of reach in a head itself is so
 /// from each of them, and each may take as long to find out.
@@ -37,7 +40,7 @@ pub(crate) struct Met {
     pub(crate) root: VolumeRoot,
     /// What it includes.
     pub(crate) vector: Vector,
-    /// A head that has this very tree, if one does.
+    /// A head that has this very tree, if there is nothing to merge.
     pub(crate) head: Option<Head>,
     pub(crate) conflicts: Vec<Conflict>,
     /// The blocks that were put for it.
@@ -78,29 +81,20 @@ pub(crate) struct Meeting<'a> {
     pub(crate) wait: Duration,
     /// The kept heads that two histories include, the best first.
     pub(crate) ancestors: &'a dyn Fn(&Vector, &Vector) -> Vec<Head>,
+    /// The kept heads that the first history includes and the second doesn't, the oldest first, and so many at most.
+    pub(crate) only_first: &'a dyn Fn(&Vector, &Vector, usize) -> Vec<Head>,
 }
 
 impl Meeting<'_> {
     /// The tree of heads that don't include each other. There is at least one.
     pub(crate) fn of(&self, frontier: Vec<Head>) -> Result<Met, MeetError> {
         let (mut conflicts, mut made) = (Vec::new(), Vec::new());
-        let all = self.one_of(frontier, 0, &mut conflicts, &mut made)?;
-        Ok(Met { root: all.root, vector: all.vector, head: all.head, conflicts, made })
-    }
-
-    fn one_of(
-        &self,
-        heads: Vec<Head>,
-        depth: usize,
-        conflicts: &mut Vec<Conflict>,
-        made: &mut Vec<BlockId>,
-    ) -> Result<Part, MeetError> {
-        let mut parts = self.parts(heads)?.into_iter();
+        let mut parts = self.parts(frontier)?.into_iter();
         let mut all = parts.next().ok_or(FsError::NotFound)?;
         for part in parts {
-            all = self.merged(&all, &part, depth, conflicts, made)?;
+            all = self.merged(&all, &part, &mut conflicts, &mut made)?;
         }
-        Ok(all)
+        Ok(Met { root: all.root, vector: all.vector, head: all.head, conflicts, made })
     }
 
     /// The heads by their trees, in the order of the lowest device that has each.
@@ -127,24 +121,11 @@ impl Meeting<'_> {
         &self,
         first: &Part,
         second: &Part,
-        depth: usize,
         conflicts: &mut Vec<Conflict>,
         made: &mut Vec<BlockId>,
     ) -> Result<Part, MeetError> {
-        let common = (self.ancestors)(&first.vector, &second.vector);
-        let best = maximal(&common);
-        // Of several ancestors each lacks what the others have: what it lacks would look added, also where it was removed.
-        if best.len() > 1 && depth < BASE_DEPTH_MAX {
-            let base = self.one_of(best, depth + 1, &mut Vec::new(), made);
-            let merged = base.map(|base| self.merged_from(&base.root, first, second, conflicts, made));
-            match merged {
-                Ok(Ok(part)) => return Ok(part),
-                Ok(Err((heads, failure))) if !failure.is_theirs => return Err(self.blame(&heads, failure)),
-                Ok(Err((_, Failure { error, .. }))) | Err(MeetError::Unreadable(_, error) | MeetError::Fs(error)) => {
-                    tracing::warn!(%error, "what several common ancestors come to can't be had; one of them is taken");
-                }
-            }
-        }
+        let (of_first, of_second) = self.with_twins(&first.vector, &second.vector);
+        let common = (self.ancestors)(&of_first, &of_second);
         let mut first_failure = None;
         let mut tries = BASES_MAX;
         for head in common {
@@ -174,6 +155,27 @@ impl Meeting<'_> {
                 merged.map_err(|(heads, failure)| self.blame(&heads, failure))
             }
         }
+    }
+
+    /// What two histories include: each with those heads of the other one whose tree it has had too. Where two merged alike, and
+    /// went on before they heard of it, none of the heads before the merge has what the other ones have; that would look added,
+    /// also where it was removed since.
+    fn with_twins(&self, a: &Vector, b: &Vector) -> (Vector, Vector) {
+        let (mut with_a, mut with_b) = (a.clone(), b.clone());
+        let roots = |heads: Vec<Head>| -> Vec<(Head, VolumeRoot)> {
+            let ask = || Ask::ahead(TWIN_TIMEOUT.min(self.wait));
+            let read = |head: Head| Some((read_root_within(&head, self.reader, ask()).ok()?, head));
+            // The first that can't be had says enough of the others.
+            heads.into_iter().map_while(read).map(|(root, head)| (head, root)).collect()
+        };
+        let only_b = roots((self.only_first)(b, a, TWINS_MAX));
+        for (head, root) in roots((self.only_first)(a, b, TWINS_MAX)) {
+            for (twin, _) in only_b.iter().filter(|(_, other)| is_same_tree(&root, other)) {
+                with_a = join(&with_a, &twin.vector);
+                with_b = join(&with_b, &head.vector);
+            }
+        }
+        (with_a, with_b)
     }
 
     /// The merge of two parts that both go back to `before`, or whose trees kept it from being made.
@@ -209,9 +211,9 @@ impl Meeting<'_> {
             })?;
         conflicts.extend(merged.conflicts);
         let vector = join(&first.vector, &second.vector);
-        let head = [first, second].into_iter().find(|part| is_same_tree(&part.root, &root));
-        let head = head.and_then(|part| part.head.clone());
-        Ok(Part { heads: both, root, vector, head })
+        // Also where a part has this very tree: devices that keep different heads may have come to the other part's, and only a
+        // head that includes both brings them together again.
+        Ok(Part { heads: both, root, vector, head: None })
     }
 
     fn changes(&self, before: &VolumeRoot, after: &VolumeRoot) -> Result<Changes, Failure> {
@@ -326,17 +328,6 @@ fn nothing() -> VolumeRoot {
     };
     let root = Record { attr, content: Content::Dir(MapRoot::EMPTY), xattrs: Xattrs::NONE };
     VolumeRoot { root, links: MapRoot::EMPTY, next_ino: ino_range(&DeviceId::from_bytes([0; 32])).start }
-}
-
-/// Of common ancestors, best first, those that no other one includes.
-fn maximal(common: &[Head]) -> Vec<Head> {
-    let mut best: Vec<Head> = Vec::new();
-    for head in common {
-        if !best.iter().any(|better| cairn_block::includes(&better.vector, &head.vector)) {
-            best.push(head.clone());
-        }
-    }
-    best
 }
 
 /// Those of `frontier` that are not in `vector`.
