@@ -6,11 +6,11 @@ use bytes::Bytes;
 use cairn_block::vector::seq_of;
 use cairn_block::{DeviceId, Head, HeadError, VolumeId, VolumeKeys, head_hash};
 use cairn_store::{BlockStore, HeadStore, StoreError, StoredHead};
+use parking_lot::Mutex;
 
 use crate::error::newer;
 use crate::heads::verify;
 use crate::known::{Known, Standing};
-use crate::sync::Mutex;
 use crate::volume::Volume;
 
 /// A head that was taken in.

@@ -174,7 +174,7 @@ impl Task {
     /// Waits for some time; until there is news, if `for_news`; and no longer than the node runs.
     fn pause(&self, time: Duration, for_news: bool) {
         let rung = lock(&self.shared.rung);
-        let waits = |rung: &mut bool| !self.is_over() && !(for_news && *rung);
+        let waits = |rung: &mut bool| !(self.is_over() || for_news && *rung);
         drop(self.shared.changed.wait_timeout_while(rung, time, waits).unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -215,7 +215,7 @@ impl Task {
     fn wait(&self) -> bool {
         let mut rung = lock(&self.shared.rung);
         // Without a circle there is nobody to have anything from.
-        while !(*rung && self.blocks.router().is_some()) && !self.is_over() {
+        while !(self.is_over() || *rung && self.blocks.router().is_some()) {
             rung = self.shared.changed.wait(rung).unwrap_or_else(PoisonError::into_inner);
         }
         *rung = false;

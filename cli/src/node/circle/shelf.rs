@@ -176,7 +176,7 @@ mod tests {
         let read = file.read().expect("readable").expect("there");
         assert_eq!((read.epochs, read.choice, read.addresses), (circle().epochs, circle().choice, circle().addresses));
         let other = CircleFile::at(path.clone(), &DeviceKey::from_bytes(&[2; 32]));
-        assert_eq!(other.read().err().expect("another key").kind, Kind::Damaged);
+        assert_eq!(other.read().expect_err("another key").kind, Kind::Damaged);
         let bytes = std::fs::read(&path).expect("readable");
         assert!(!bytes.windows(9).any(|window| window == b"192.0.2.1"), "sealed");
         for at in 0..bytes.len() {
