@@ -178,10 +178,12 @@ impl Demo {
         let started = Instant::now();
         circle::let_in(&self.node, "first", "device", &other, "second");
         other.up();
-        let (_, source) = self.sources[1..].first().unwrap_or(&self.sources[0]).clone();
-        let name = source.file_name().expect("a named tree");
-        circle::wait_until("the first file is seen", &[&self.node, &other], || other.mount().join(name).exists());
-        self.row("joined, mounted, first names seen", format!("{} ms", started.elapsed().as_millis()));
+        // What is seen there comes after all that was done before it.
+        std::fs::write(self.node.mount().join("after the join"), "seen").expect("a small file");
+        circle::wait_until("the newest state is seen", &[&self.node, &other], || {
+            other.mount().join("after the join").exists()
+        });
+        self.row("joined, mounted, newest state seen", format!("{} ms", started.elapsed().as_millis()));
         step("comparing every file there, while it is fetched");
         let started = Instant::now();
         for (name, source) in self.sources.iter().skip(1) {
