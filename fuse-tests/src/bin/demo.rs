@@ -215,6 +215,7 @@ impl Demo {
         for (name, source) in self.sources.iter().skip(1) {
             assert_same(source, &other.mount().join(name));
         }
+        other.say(&["check", "--data"]);
         other.down();
     }
 

@@ -19,6 +19,8 @@ const HEDGE_MIN: Duration = Duration::from_millis(20);
 /// How long a peer that was late goes last: at first, and at most.
 const LATE_FIRST: Duration = Duration::from_secs(1);
 const LATE_MAX: Duration = Duration::from_secs(60);
+/// After so long without a try nothing is known of whether a peer is away.
+const AWAY_FORGOTTEN: Duration = Duration::from_secs(10);
 /// What is waited while nothing is known.
 const HEDGE_GUESS: Duration = Duration::from_millis(250);
 
@@ -32,6 +34,8 @@ struct Figures {
     busy_until: Option<Instant>,
     /// How long it goes last, when it is late again.
     lateness: Duration,
+    /// Since when it can't be reached, and when that was seen last.
+    away: Option<(Instant, Instant)>,
 }
 
 impl Default for Figures {
@@ -42,6 +46,7 @@ impl Default for Figures {
             in_flight: 0,
             busy_until: None,
             lateness: Duration::ZERO,
+            away: None,
         }
     }
 }
@@ -105,6 +110,20 @@ impl Peers {
         let figures = self.figures.entry(peer).or_default();
         figures.lateness = (2 * figures.lateness).clamp(LATE_FIRST, LATE_MAX);
         figures.busy_until = Some(now + figures.lateness);
+    }
+
+    /// It could not be reached, or could. How long that has been so.
+    pub(crate) fn reached(&mut self, peer: NodeId, is_reached: bool, now: Instant) -> Duration {
+        let figures = self.figures.entry(peer).or_default();
+        if is_reached {
+            figures.away = None;
+            return Duration::ZERO;
+        }
+        // What was seen long ago says nothing of the time since.
+        let is_fresh = |seen: &Instant| now.saturating_duration_since(*seen) < AWAY_FORGOTTEN;
+        let since = figures.away.filter(|(_, seen)| is_fresh(seen)).map_or(now, |(since, _)| since);
+        figures.away = Some((since, now));
+        now.saturating_duration_since(since)
     }
 
     /// Of how many something is known.
@@ -175,6 +194,19 @@ impl HedgeBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_away_is_so_from_the_first_try_in_a_row_until_it_is_reached() {
+        let node = NodeId::new(cairn_block::DeviceKey::from_bytes(&[1; 32]).id()).expect("a key");
+        let (mut peers, start) = (Peers::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(peers.reached(node, false, at(0)), Duration::ZERO);
+        assert_eq!(peers.reached(node, false, at(3)), Duration::from_secs(3));
+        assert_eq!(peers.reached(node, false, at(12)), Duration::from_secs(12));
+        assert_eq!(peers.reached(node, false, at(60)), Duration::ZERO, "nobody tried in between");
+        peers.reached(node, true, at(61));
+        assert_eq!(peers.reached(node, false, at(62)), Duration::ZERO);
+    }
     use cairn_block::DeviceKey;
 
     fn node(seed: u8) -> NodeId {

@@ -151,6 +151,7 @@ impl Fetcher {
             tokio::select! {
                 Some((peer, answer)) = asked.next() => match answer {
                     Ok(block) => {
+                        self.tools.peers.lock().reached(peer, true, Instant::now());
                         let mut stats = self.stats.lock();
                         stats.blocks += 1;
                         stats.bytes += block.len() as u64;
@@ -158,7 +159,10 @@ impl Fetcher {
                     }
                     Err(refusal) => {
                         self.stats.lock().refused += 1;
-                        turns.refused(peer, &refusal, Instant::now());
+                        let now = Instant::now();
+                        let is_reached = !matches!(refusal, Refusal::Unreachable(_));
+                        let away = self.tools.peers.lock().reached(peer, is_reached, now);
+                        turns.refused(peer, &refusal, away, now);
                         said.insert(peer, refusal);
                     }
                 },

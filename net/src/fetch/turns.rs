@@ -12,6 +12,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How often: a line that broke is back by then, and who is switched off keeps nobody waiting.
 const AGAIN_MAX: u32 = 3;
 
+/// Who couldn't be reached for so long is away: what the turns above add up to.
+const AWAY_AFTER: Duration = Duration::from_secs(2);
+
 /// What to do when nobody is being asked.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -52,13 +55,14 @@ impl Turns {
         Turn::Ask(self.again.swap_remove(first).1)
     }
 
-    /// A peer gave nothing; it may have another turn.
-    pub(super) fn refused(&mut self, peer: NodeId, refusal: &Refusal, now: Instant) {
+    /// A peer gave nothing; it may have another turn. One that has been `away` for a while has none: each block would wait for it.
+    pub(super) fn refused(&mut self, peer: NodeId, refusal: &Refusal, away: Duration, now: Instant) {
         let tries = self.tries.entry(peer).or_default();
         let wait = match refusal {
             // It says itself when.
             Refusal::Busy(retry) => Some(*retry),
             Refusal::Unreachable(OpenError::NotSpoken) => None,
+            Refusal::Unreachable(_) if away >= AWAY_AFTER => None,
             Refusal::Unreachable(_) | Refusal::Broken(_) => (*tries < AGAIN_MAX).then(|| AGAIN_AFTER * (1 << *tries)),
             _ => None,
         };
@@ -80,14 +84,19 @@ mod tests {
         for peer in [1, 2, 3] {
             assert_eq!(turns.next(), Turn::Ask(node(peer)));
         }
-        turns.refused(node(1), &Refusal::Missing, long_ago);
-        turns.refused(node(2), &Refusal::Busy(Duration::from_secs(600)), long_ago);
+        let now = Duration::ZERO;
+        turns.refused(node(1), &Refusal::Missing, now, long_ago);
+        turns.refused(node(2), &Refusal::Busy(Duration::from_secs(600)), now, long_ago);
         let away = Refusal::Unreachable(OpenError::NotConnected);
         for _ in 0..AGAIN_MAX {
-            turns.refused(node(3), &away, long_ago);
+            turns.refused(node(3), &away, now, long_ago);
             assert_eq!(turns.next(), Turn::Ask(node(3)));
         }
-        turns.refused(node(3), &away, long_ago);
+        turns.refused(node(3), &away, now, long_ago);
         assert_eq!(turns.next(), Turn::Again(long_ago + Duration::from_secs(600)));
+        let mut turns = Turns::new(vec![node(3)]);
+        assert_eq!(turns.next(), Turn::Ask(node(3)));
+        turns.refused(node(3), &away, AWAY_AFTER, long_ago);
+        assert_eq!(turns.next(), Turn::Nobody, "who is away keeps no block waiting");
     }
 }
