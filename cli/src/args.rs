@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::SettingFlags;
+use crate::control::routes::{Guest, MemberClass};
 use crate::errors::EXIT_CODES;
 
 /// Cairn: a folder whose every byte is encrypted, addressed by its content and kept in history.
@@ -164,17 +165,6 @@ pub(crate) struct DownArgs {
     pub(crate) force: bool,
 }
 
-/// Whom an invitation lets in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Guest {
-    /// Another machine of yours: it gets the key to all your volumes
-    Device,
-    /// Somebody else's: you store for each other, and neither can read what the other stores
-    Friend,
-    /// One that only stores, and can read nothing
-    Storage,
-}
-
 /// See [`Command::Invite`].
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
@@ -247,16 +237,7 @@ pub(crate) struct CircleSetArgs {
     pub(crate) capacity: Option<u64>,
     /// Whether it is mostly on
     #[arg(long, value_enum)]
-    pub(crate) class: Option<ClassArg>,
-}
-
-/// Whether a member is mostly on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ClassArg {
-    /// Mostly on: carries redundancy
-    Anchor,
-    /// Comes and goes
-    Roaming,
+    pub(crate) class: Option<MemberClass>,
 }
 
 /// See [`CircleCommand::Remove`].

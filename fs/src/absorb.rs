@@ -9,7 +9,7 @@
 //! but the store's index. A state that was changed in between is flushed, and looked at again; after a few rounds those who
 //! change something are held off until it is done, and those who read are not.
 //!
-//! Order of writes: the state goes over in memory; a merge that no head has is then signed, before the journal goes on. The tree
+//! Order of writes: the state goes over in memory; a merge is then signed, before the journal goes on. The tree
 //! of another device's head is not signed before something changes on top of it (`Volume::stand_firm`). So the journal is
 //! always on top of this device's newest head, and a crash anywhere finds that head with its journal, and absorbs again.
 
@@ -151,8 +151,7 @@ impl Volume {
             keys: &self.keys,
             own: self.device.id(),
             wait,
-            ancestors: &|a, b| self.known.lock().ancestors(a, b),
-            only_first: &|a, b, max| self.known.lock().only_first(a, b, max),
+            known: &self.known,
         };
         let met = meeting.of(frontier)?;
         let changes = self.changes_to(&start.root, &met, wait)?;

@@ -20,16 +20,11 @@ use crate::sealer::Purpose;
 use crate::thinning::{self, Candidate};
 use crate::volume::{FLUSH_TIMEOUT, Journal, Volume, now};
 
-/// A head that was just put into the store.
-struct Signed {
-    head: Head,
-}
-
 impl Heads {
     /// The state builds on the tree of this head from now on.
-    fn stand_on(&mut self, signed: &Signed, root: VolumeRoot) {
-        self.vector = signed.head.vector.clone();
-        self.current = Some(signed.head.clone());
+    fn stand_on(&mut self, head: &Head, root: VolumeRoot) {
+        self.vector = head.vector.clone();
+        self.current = Some(head.clone());
         self.root = Some(root);
         self.turn += 1;
     }
@@ -111,7 +106,7 @@ impl Volume {
         // A panic takes back what was frozen like any other failure: the next flush would overwrite it.
         let fold = || self.fold_and_sign(&frozen, &mut heads, delta_upto, kind, label);
         let folded = catch_unwind(AssertUnwindSafe(fold)).unwrap_or(Err(FsError::Panicked { op: "flush" }));
-        let (signed, root, folded) = match folded {
+        let (head, root, folded) = match folded {
             Ok(folded) => folded,
             Err(error) => {
                 self.state.lock().thaw(&frozen);
@@ -123,13 +118,13 @@ impl Volume {
         self.state.lock().land(&frozen, folded);
         self.bell.drained.notify_all();
         self.counters.flush();
-        heads.stand_on(&signed, root);
+        heads.stand_on(&head, root);
         self.sync_heads(true)?;
         self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
         let mut journal = self.journal.lock();
         journal.trimmed(delta_upto);
         self.adrift.store(false, Ordering::Release);
-        Ok(Some(signed.head))
+        Ok(Some(head))
     }
 
     /// Makes sure that the journal, before anything is written to it, builds on this device's newest head. After heads of
@@ -157,14 +152,14 @@ impl Volume {
         let sealed = self.sealer.node(Kind::Root, &root.encode()?)?;
         self.store.sync()?;
         let delta_upto = journal.seq.max(heads.delta_floor) + 1;
-        let signed = self.sign(heads, delta_upto, HeadKind::Automatic, None, sealed)?;
-        heads.stand_on(&signed, root);
+        let head = self.sign(heads, delta_upto, HeadKind::Automatic, None, sealed)?;
+        heads.stand_on(&head, root);
         self.sync_heads(true)?;
         self.heads_store.trim_deltas(&self.keys.volume(), delta_upto)?;
         journal.seq = delta_upto;
         journal.trimmed(delta_upto);
         self.adrift.store(false, Ordering::Release);
-        Ok(signed.head)
+        Ok(head)
     }
 
     /// Makes this device's heads durable: others may hear of them then. Does nothing where all are, unless `always`.
@@ -185,7 +180,7 @@ impl Volume {
         kind: HeadKind,
         label: Option<String>,
         root: Ref,
-    ) -> Result<Signed, FsError> {
+    ) -> Result<Head, FsError> {
         // Above what others have of this device, should its store have been set back.
         let seq = heads.seq.max(seq_of(&heads.vector, &self.device.id())) + 1;
         let vector = heads.vector.clone();
@@ -201,7 +196,7 @@ impl Volume {
         heads.delta_floor = delta_upto;
         // Whatever becomes of the sync that follows: what comes next builds on it.
         self.known.lock().insert_unsynced(head.clone(), heads.previous);
-        Ok(Signed { head })
+        Ok(head)
     }
 
     fn fold_and_sign(
@@ -211,14 +206,14 @@ impl Volume {
         delta_upto: u64,
         kind: HeadKind,
         label: Option<String>,
-    ) -> Result<(Signed, VolumeRoot, crate::state::Folded), FsError> {
+    ) -> Result<(Head, VolumeRoot, crate::state::Folded), FsError> {
         let ask = Ask::background(FLUSH_TIMEOUT);
         let folder = Folder { reader: &self.reader, sealer: &self.sealer, ask };
         let (root, folded) = folder.fold(frozen)?;
         let sealed = self.sealer.node(Kind::Root, &root.encode()?)?;
         self.store.sync()?;
-        let signed = self.sign(heads, delta_upto, kind, label, sealed)?;
-        Ok((signed, root, folded))
+        let head = self.sign(heads, delta_upto, kind, label, sealed)?;
+        Ok((head, root, folded))
     }
 
     /// All heads that are kept and can be trusted, oldest first.

@@ -23,7 +23,7 @@ pub(crate) struct Known {
     heads: BTreeMap<HeadId, Kept>,
     /// Devices of which two histories were seen. No more is taken of them.
     forked: BTreeSet<DeviceId>,
-    /// Heads of this device that a crash may still take back. They count here, and nobody else hears of them.
+    /// Heads of this device that a crash may still take back. They count here all the same.
     unsynced: BTreeSet<HeadId>,
 }
 
@@ -91,21 +91,6 @@ impl Known {
             }
         }
         newest
-    }
-
-    /// The number of the newest head of each device that no crash takes back, by device.
-    pub(crate) fn durable(&self) -> Vec<HeadId> {
-        let mut durable: Vec<HeadId> = Vec::new();
-        for (device, seq) in self.heads.keys() {
-            if self.unsynced.range((*device, 0)..=(*device, *seq)).next().is_some() {
-                continue;
-            }
-            match durable.last_mut().filter(|last| last.0 == *device) {
-                Some(last) => last.1 = *seq,
-                None => durable.push((*device, *seq)),
-            }
-        }
-        durable
     }
 
     /// Judges a head by its neighbours in the history of its device: each names the hash of the one before it, and includes

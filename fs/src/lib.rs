@@ -54,7 +54,7 @@ pub use activity::Activity;
 pub use conflicts::{CONFLICTS_MAX, Conflicts, Sibling};
 pub use error::FsError;
 pub use heads::read_root;
-pub use receive::{ReceiveError, Received, heads_between, newest, receive_into};
+pub use receive::{ReceiveError, Received};
 pub use restore::{Restored, Touched};
 pub use sealer::{SealStats, Sealed};
 pub use sweep::{InMemory, SweepError, sweep};

@@ -1,28 +1,27 @@
 //! The one tree that follows from several heads: a function of the heads alone, so that every device that knows the same ones
 //! comes to the same tree.
 //!
-//! Heads with equal trees are one. The others are merged one after the other, in the order of their devices' ids, each
-//! with what came out so far, from the best ancestor that both include; a head counts as included
-//! where another one with the same tree is. Nodes of the result are put into the store on the
-//! way; whoever signs it claims them again, as a collection may have begun meanwhile.
+//! Heads with equal trees are one. The others are merged one after the other, in the order of their devices' ids, each with what
+//! came out so far, from the best ancestor that both include; a head counts as included where another one with the same tree is.
+//! Nodes of the result are put into the store on the way; whoever signs it claims them again, as a collection may have begun
+//! meanwhile.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cairn_block::entry::{Attr, Content, MapRoot, Record, Timestamp, Xattrs};
-use cairn_block::{
-    BlockId, DeviceId, FileType, Head, Ino, Kind, Ref, Sink, Vector, VolumeKeys, VolumeRoot, ino_range, join,
-};
+use cairn_block::{BlockId, DeviceId, Head, Ino, Kind, Ref, Sink, Timestamp, Vector, VolumeKeys, VolumeRoot, join};
 use cairn_store::{Ask, Priority};
+use parking_lot::Mutex;
 
 use crate::changes::{ApplyError, Changes, ChangesError};
 use crate::error::FsError;
 use crate::heads::{is_same_tree, read_root_within};
-use crate::known::HeadId;
+use crate::known::{HeadId, Known};
 use crate::merge::{Conflict, MergeError, Side, TreeAncestor, merge, short_name};
 use crate::nodes::InodeNodes;
 use crate::reader::{Patience, ReadError, TreeReader};
 use crate::sealer::{NodeSink, Sealer};
+use crate::volume::empty_root;
 
 /// Heads of each side that are looked at for a tree that both have had. Two that merge alike do so where their histories part, so
 /// it is among the oldest of what only one of them includes.
@@ -79,10 +78,8 @@ pub(crate) struct Meeting<'a> {
     pub(crate) own: DeviceId,
     /// How long a node is waited for.
     pub(crate) wait: Duration,
-    /// The kept heads that two histories include, the best first.
-    pub(crate) ancestors: &'a dyn Fn(&Vector, &Vector) -> Vec<Head>,
-    /// The kept heads that the first history includes and the second doesn't, the oldest first, and so many at most.
-    pub(crate) only_first: &'a dyn Fn(&Vector, &Vector, usize) -> Vec<Head>,
+    /// Where ancestors are looked for.
+    pub(crate) known: &'a Mutex<Known>,
 }
 
 impl Meeting<'_> {
@@ -125,7 +122,7 @@ impl Meeting<'_> {
         made: &mut Vec<BlockId>,
     ) -> Result<Part, MeetError> {
         let (of_first, of_second) = self.with_twins(&first.vector, &second.vector);
-        let common = (self.ancestors)(&of_first, &of_second);
+        let common = self.known.lock().ancestors(&of_first, &of_second);
         let mut first_failure = None;
         let mut tries = BASES_MAX;
         for head in common {
@@ -151,7 +148,9 @@ impl Meeting<'_> {
         match first_failure {
             Some((heads, failure)) => Err(self.blame(&heads, failure)),
             None => {
-                let merged = self.merged_from(&nothing(), first, second, conflicts, made);
+                // What histories without a common head have in common: the same for every device.
+                let nothing = empty_root((0, 0), Timestamp { secs: 0, nanos: 0 });
+                let merged = self.merged_from(&nothing, first, second, conflicts, made);
                 merged.map_err(|(heads, failure)| self.blame(&heads, failure))
             }
         }
@@ -168,8 +167,9 @@ impl Meeting<'_> {
             // The first that can't be had says enough of the others.
             heads.into_iter().map_while(read).map(|(root, head)| (head, root)).collect()
         };
-        let only_b = roots((self.only_first)(b, a, TWINS_MAX));
-        for (head, root) in roots((self.only_first)(a, b, TWINS_MAX)) {
+        let only_first = |a: &Vector, b: &Vector| self.known.lock().only_first(a, b, TWINS_MAX);
+        let only_b = roots(only_first(b, a));
+        for (head, root) in roots(only_first(a, b)) {
             for (twin, _) in only_b.iter().filter(|(_, other)| is_same_tree(&root, other)) {
                 with_a = join(&with_a, &twin.vector);
                 with_b = join(&with_b, &head.vector);
@@ -306,28 +306,6 @@ impl Sink for Recorded<'_> {
         self.made.push(reference.id);
         Ok(reference)
     }
-}
-
-/// What histories without a common head have in common.
-fn nothing() -> VolumeRoot {
-    let never = Timestamp { secs: 0, nanos: 0 };
-    let attr = Attr {
-        ino: Ino::ROOT,
-        kind: FileType::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        nlink: 2,
-        size: 0,
-        allocated: 0,
-        rdev: 0,
-        atime: never,
-        mtime: never,
-        ctime: never,
-        btime: never,
-    };
-    let root = Record { attr, content: Content::Dir(MapRoot::EMPTY), xattrs: Xattrs::NONE };
-    VolumeRoot { root, links: MapRoot::EMPTY, next_ino: ino_range(&DeviceId::from_bytes([0; 32])).start }
 }
 
 /// Those of `frontier` that are not in `vector`.

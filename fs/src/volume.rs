@@ -210,7 +210,7 @@ impl Volume {
         // The tree is another device's, and nothing of this one is on top of it so far.
         let is_anothers = heads_found.current.is_some() && found.journal == JournalBase::Empty;
         let adrift = is_anothers || found.journal == JournalBase::Lost;
-        let root = heads_found.root.get_or_insert_with(|| empty_root(options.owner)).clone();
+        let root = heads_found.root.get_or_insert_with(|| empty_root(options.owner, now())).clone();
         let numbers = ino_range(&device.id());
         let next_ino = found.next_ino.unwrap_or(numbers.start).saturating_add(numbers_lost);
         let state = State::new(VolumeRoot { next_ino, ..root }, numbers, Arc::clone(&keys), Arc::clone(&reader));
@@ -648,8 +648,7 @@ enum ReplayError {
 }
 
 /// The root of a volume that holds nothing.
-fn empty_root((uid, gid): (u32, u32)) -> VolumeRoot {
-    let now = now();
+pub(crate) fn empty_root((uid, gid): (u32, u32), time: Timestamp) -> VolumeRoot {
     let attr = Attr {
         ino: Ino::ROOT,
         kind: FileType::Directory,
@@ -660,10 +659,10 @@ fn empty_root((uid, gid): (u32, u32)) -> VolumeRoot {
         size: 0,
         allocated: 0,
         rdev: 0,
-        atime: now,
-        mtime: now,
-        ctime: now,
-        btime: now,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        btime: time,
     };
     let root = Record { attr, content: Content::Dir(MapRoot::EMPTY), xattrs: Xattrs::NONE };
     VolumeRoot { root, links: MapRoot::EMPTY, next_ino: FIRST_INO }

@@ -2,11 +2,13 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use clap::ValueEnum;
 use zeroize::Zeroizing;
 
-use crate::args::{self, CircleArgs, CircleCommand, InviteArgs, JoinArgs, MemberArgs};
+use crate::args::{CircleArgs, CircleCommand, CircleSetArgs, InviteArgs, JoinArgs, MemberArgs};
 use crate::control::routes::{
-    Circle, CircleOrder, Conflict, Guest, Invitation, InviteOrder, Member, MemberWish, Nothing, Route, VolumeQuestion,
+    Circle, CircleOrder, Conflict, Guest, Invitation, InviteOrder, Member, MemberClass, MemberWish, Nothing, Route,
+    VolumeQuestion,
 };
 use crate::errors::{Failure, Kind, Outcome};
 use crate::node::circle::join;
@@ -23,11 +25,7 @@ const CODE_BYTES_MAX: u64 = 64;
 /// Prints a code and waits for whoever uses it.
 pub(super) fn invite(session: &mut Session, args: InviteArgs) -> Outcome<()> {
     let output = session.output;
-    let guest = match args.guest {
-        args::Guest::Device => Guest::Device,
-        args::Guest::Friend => Guest::Friend,
-        args::Guest::Storage => Guest::Storage,
-    };
+    let guest = args.guest;
     let order = InviteOrder { guest, founder: wish(args.member)? };
     let member: Member = session.stream("invite", Route::Invite, &order, |invitation: Invitation| {
         if output.json {
@@ -36,9 +34,8 @@ pub(super) fn invite(session: &mut Session, args: InviteArgs) -> Outcome<()> {
         output.text(&format!("code  {}", invitation.code))?;
         let addresses: Vec<String> = invitation.addresses.iter().map(ToString::to_string).collect();
         output.remark(format!("  on the other machine   cairn join {}", addresses.join(" ")));
-        output.remark(format!("  it asks for the code, which is good for {} minutes and one machine", {
-            invitation.seconds / 60
-        }));
+        let minutes = invitation.seconds / 60;
+        output.remark(format!("  it asks for the code, which is good for {minutes} minutes and one machine"));
         if guest == Guest::Device {
             output.remark("  whoever uses it gets the key to all your volumes: only for a machine of yours");
         }
@@ -112,12 +109,8 @@ pub(super) fn circle(session: &mut Session, args: CircleArgs) -> Outcome<()> {
     let circle: Circle = match args.command {
         None => session.call(Route::Circle, &Nothing {})?,
         Some(CircleCommand::Set(args)) => {
-            let class = args.class.map(|class| match class {
-                args::ClassArg::Anchor => "anchor".to_owned(),
-                args::ClassArg::Roaming => "roaming".to_owned(),
-            });
-            let (name, zone, capacity) = (args.name, args.zone, args.capacity);
-            let order = CircleOrder::Set { member: args.member, name, zone, capacity, class };
+            let CircleSetArgs { member, name, zone, capacity, class } = args;
+            let order = CircleOrder::Set { member, name, zone, capacity, class };
             session.call(Route::CircleChange, &order)?
         }
         Some(CircleCommand::Remove(args)) => {
@@ -153,7 +146,7 @@ fn circle_text(circle: &Circle) -> String {
             ping,
             size(member.capacity),
             member.zone.clone(),
-            member.class.clone(),
+            word(member.class),
             place,
         ]);
     }
@@ -171,6 +164,11 @@ fn circle_text(circle: &Circle) -> String {
     }
     text.push_str(&format!("circle {id}, epoch {}\n", circle.epoch));
     text
+}
+
+/// What a class is called where it is typed.
+fn word(class: MemberClass) -> String {
+    class.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// Lists what two devices changed at once.

@@ -586,15 +586,25 @@ pub(crate) struct MemberWish {
 }
 
 /// Whom an invitation lets in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Guest {
-    /// Another machine of the same person.
+    /// Another machine of yours: it gets the key to all your volumes
     Device,
-    /// Somebody else.
+    /// Somebody else's: you store for each other, and neither can read what the other stores
     Friend,
-    /// A machine that only stores.
+    /// One that only stores, and can read nothing
     Storage,
+}
+
+/// Whether a member is mostly on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum MemberClass {
+    /// Mostly on: carries redundancy
+    Anchor,
+    /// Comes and goes
+    Roaming,
 }
 
 /// See [`Route::Invite`].
@@ -630,8 +640,8 @@ pub(crate) struct Member {
     pub(crate) zone: String,
     /// Bytes that it stores for others.
     pub(crate) capacity: u64,
-    /// `anchor` or `roaming`.
-    pub(crate) class: String,
+    /// Whether it is mostly on.
+    pub(crate) class: MemberClass,
     /// `this`, `connected` or `away`.
     pub(crate) state: String,
     /// The time a ping took last.
@@ -697,8 +707,8 @@ pub(crate) enum CircleOrder {
         zone: Option<String>,
         /// Bytes that it stores for others.
         capacity: Option<u64>,
-        /// `anchor` or `roaming`.
-        class: Option<String>,
+        /// Whether it is mostly on.
+        class: Option<MemberClass>,
     },
     /// Removes it for good.
     Remove {

@@ -14,12 +14,14 @@ use cairn_store::{Ask, BlockStore, HeadStore, Put, StoreError, StoredHead};
 
 use super::open::lock;
 
-/// Called with a volume that has a new head, which is durable.
+/// Called with a volume of which this device made a head, which is durable.
 type Told = Box<dyn Fn(&VolumeId) + Send + Sync>;
 
 /// See the module.
 pub(super) struct Blocks {
     own: Arc<DiskStore>,
+    /// This device. Whoever brings in another one's head passes it on.
+    me: DeviceId,
     router: OnceLock<Router>,
     told: OnceLock<Told>,
     /// Heads that a crash may still take back, and whether each has reached the store. Nobody else may see them.
@@ -27,8 +29,8 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn new(own: Arc<DiskStore>) -> Self {
-        Blocks { own, router: OnceLock::new(), told: OnceLock::new(), fresh: Mutex::default() }
+    pub(super) fn new(own: Arc<DiskStore>, me: DeviceId) -> Self {
+        Blocks { own, me, router: OnceLock::new(), told: OnceLock::new(), fresh: Mutex::default() }
     }
 
     /// From here on what is missing is asked of the circle, and new heads are told. A node does this once.
@@ -85,7 +87,8 @@ impl BlockStore for Blocks {
         }
         lock(&self.fresh).retain(|head, _| !covered.contains(head));
         if let Some(told) = self.told.get() {
-            let volumes: BTreeSet<VolumeId> = covered.iter().map(|(volume, ..)| *volume).collect();
+            let made_here = covered.iter().filter(|(_, device, _)| *device == self.me);
+            let volumes: BTreeSet<VolumeId> = made_here.map(|(volume, ..)| *volume).collect();
             volumes.iter().for_each(told);
         }
         Ok(())
@@ -147,14 +150,14 @@ mod tests {
     fn no_head_is_shown_to_others_before_it_is_durable() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = DiskStore::open(directory.path(), DiskOptions::default()).expect("a new store");
-        let blocks = Blocks::new(Arc::new(store));
+        let (volume, device) = (VolumeId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
+        let blocks = Blocks::new(Arc::new(store), device);
         let told = Arc::new(AtomicUsize::new(0));
         let count = told.clone();
         let tell = move |_: &VolumeId| {
             count.fetch_add(1, Ordering::SeqCst);
         };
         assert!(blocks.told.set(Box::new(tell)).is_ok());
-        let (volume, device) = (VolumeId::from_bytes([1; 16]), DeviceId::from_bytes([2; 32]));
         let shown = |blocks: &Blocks| blocks.durable_heads(&volume).expect("heads").len();
         blocks.put_head(&volume, &device, 1, &Bytes::from_static(b"one")).expect("put");
         assert_eq!(blocks.heads(&volume).expect("heads").len(), 1, "the volume itself sees it");

@@ -11,7 +11,7 @@ use cairn_fs::verify::{self, CheckError, CheckOptions, Checker, Event, Scope};
 use cairn_fs::{SweepError, Volume, read_root, tree};
 use cairn_store::{Ask, BlockStore, HeadStore, Scrubber, SweepOptions};
 
-use super::circle::Mirror;
+use super::circle::{ASKED_MAX, Mirror};
 use super::history;
 use super::open::{Node, OpenVolume};
 use crate::control::events::{Progress, Reporter, Unit};
@@ -258,7 +258,7 @@ pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
         Err(error) => return Err(error.into()),
     }
     let seen = checker.counts();
-    let holders = node.others_with(&found.blocks)?;
+    let holders = if found.is_too_much { Vec::new() } else { node.others_with(&found.blocks)? };
     let (state, meaning) = found.verdict(&record.content, &holders);
     let here = found.damaged.is_empty() && found.elsewhere == 0;
     Ok(Why {
@@ -282,7 +282,10 @@ pub(crate) fn why(node: &Node, target: Target) -> Outcome<Why> {
 struct Found {
     /// Whether what is not here may be with somebody else.
     has_others: bool,
+    /// The first [`ASKED_MAX`].
     blocks: Vec<BlockId>,
+    /// There are more than others are asked for.
+    is_too_much: bool,
     damaged: BTreeSet<BlockId>,
     /// Blocks that are not here.
     elsewhere: u64,
@@ -293,7 +296,8 @@ struct Found {
 impl Found {
     fn take(&mut self, event: Event) -> ControlFlow<()> {
         match event {
-            Event::Block(used) => self.blocks.push(used.id),
+            Event::Block(used) if self.blocks.len() < ASKED_MAX => self.blocks.push(used.id),
+            Event::Block(_) => self.is_too_much = true,
             Event::Finding(found) if self.has_others && found.problem.is_absence() => self.elsewhere += 1,
             Event::Finding(found) => {
                 self.is_wrong = true;
@@ -307,14 +311,15 @@ impl Found {
     /// In a word, and in a sentence.
     fn verdict(&self, content: &Content, holders: &[String]) -> (&'static str, String) {
         let others = match holders {
-            [] => "on no other that is connected".to_owned(),
-            names => format!("on {}", names.join(", ")),
+            [] if self.is_too_much => "it is too much to ask the others for: ask for a part of it".to_owned(),
+            [] => "no other that is connected has all of it".to_owned(),
+            names => format!("all of it is on {} as well", names.join(", ")),
         };
         let has_blocks = !matches!(content, Content::Inline(_) | Content::Symlink(_) | Content::Empty | Content::None);
         match (self.is_wrong, self.elsewhere) {
             (true, _) => ("damaged", "some of its blocks can't be read from this node's store".to_owned()),
-            (false, 1..) => ("elsewhere", format!("not all of it is on this node; all of it is {others}")),
-            (false, 0) if has_blocks => ("here", format!("every block it needs is on this node, and {others}")),
+            (false, 1..) => ("elsewhere", format!("not all of it is on this node; {others}")),
+            (false, 0) if has_blocks => ("here", format!("every block it needs is on this node; {others}")),
             (false, 0) => {
                 ("here", "its contents lie in its directory's own block, on this node and where that is".to_owned())
             }

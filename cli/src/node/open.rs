@@ -76,8 +76,8 @@ pub(super) fn open(settings: &Settings, passphrase: Option<&Passphrase>, end: wa
     Ok(Node {
         data_dir,
         quota: settings.quota,
+        blocks: Arc::new(Blocks::new(store.clone(), keys.device.id())),
         keys,
-        blocks: Arc::new(Blocks::new(store.clone())),
         store,
         listen: settings.listen.clone(),
         keeps_everything: settings.keeps_everything,

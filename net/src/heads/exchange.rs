@@ -71,14 +71,16 @@ impl Exchange {
         Todo { send: peers.into_iter().flat_map(|peer| self.greet(peer)).collect(), ..Todo::default() }
     }
 
-    /// There are new heads of a volume here: whoever takes them is sent what it lacks.
+    /// This node made new heads of a volume: whoever takes them is sent what it lacks.
     pub(super) fn grown(&mut self, volume: &VolumeId) -> Todo {
         let mut todo = Todo::default();
+        if !self.peers.values().any(|peer| peer.has.contains_key(volume)) {
+            return todo;
+        }
         let heads = self.heads(volume);
         for (node, peer) in &mut self.peers {
-            let tag = || self.book.tags(&self.me, &node.device()).into_iter().find(|(other, _)| other == volume);
             if let Some(has) = peer.has.get_mut(volume)
-                && let Some((_, tag)) = tag()
+                && let Some(tag) = tag_for(&*self.book, &self.me, node, volume)
             {
                 todo.send.extend(lacking(has, &heads, tag).map(|message| (*node, message)));
             }
@@ -98,8 +100,7 @@ impl Exchange {
         let mut todo = Todo::default();
         let Some((volume, peer)) = self.meant(&from, &tag) else { return todo };
         let is_first = peer.has.insert(volume, newest.into_iter().collect()).is_none();
-        let tags = self.book.tags(&self.me, &from.device());
-        let Some((_, ours)) = tags.into_iter().find(|(other, _)| *other == volume) else { return todo };
+        let Some(ours) = tag_for(&*self.book, &self.me, &from, &volume) else { return todo };
         // What was told when the peer didn't know the volume yet was lost on it.
         if is_first {
             todo.send.extend(self.have(&volume, ours).map(|have| (from, have)));
@@ -122,12 +123,22 @@ impl Exchange {
                 return Todo { is_short: true, ..Todo::default() };
             }
         };
-        if let Some(has) = self.peers.get_mut(&from).and_then(|peer| peer.has.get_mut(&volume)) {
-            let known = has.entry(device).or_default();
+        let mut todo = Todo::default();
+        for (node, peer) in &mut self.peers {
+            let Some(known) = peer.has.get_mut(&volume).map(|has| has.entry(device).or_default()) else { continue };
+            // Peers that aren't connected with each other have it from here.
+            if is_new
+                && *node != from
+                && *known < seq
+                && let Some(tag) = tag_for(&*self.book, &self.me, node, &volume)
+            {
+                todo.send.push((*node, HeadsMessage::Head { tag, head: head.clone() }));
+            } else if *node != from {
+                continue;
+            }
             *known = seq.max(*known);
         }
-        // Peers that aren't connected with each other have it from here.
-        if is_new { self.grown(&volume) } else { Todo::default() }
+        todo
     }
 
     /// The volume that a peer means, if it is one of ours.
@@ -163,6 +174,11 @@ impl Exchange {
         });
         heads
     }
+}
+
+/// What this node calls a volume towards a peer; none if it doesn't know the volume any more.
+fn tag_for(book: &dyn HeadsBook, me: &DeviceId, peer: &NodeId, volume: &VolumeId) -> Option<HeadTag> {
+    book.tags(me, &peer.device()).into_iter().find(|(other, _)| other == volume).map(|(_, tag)| tag)
 }
 
 /// The heads that somebody lacks, oldest first; from now on it has them.

@@ -79,14 +79,14 @@ struct Rung {
 /// What happened here since the task looked.
 #[derive(Default)]
 struct News {
-    /// Volumes that have new heads.
+    /// Volumes of which this node made heads.
     grown: BTreeSet<VolumeId>,
     /// Whether other volumes are known than before.
     is_renamed: bool,
 }
 
 impl HeadsBell {
-    /// A volume has heads that it didn't have, and they are durable.
+    /// This node made heads of a volume, and they are durable.
     pub fn grown(&self, volume: VolumeId) {
         self.0.news.lock().grown.insert(volume);
         self.0.rung.notify_one();

@@ -99,6 +99,13 @@ impl World {
         World { nodes, under_way: VecDeque::new(), carried: 0, strikes: Vec::new() }
     }
 
+    /// Nodes that all know one volume.
+    fn sharing(count: u8, volume: u8) -> World {
+        let mut world = World::new(count);
+        (0..usize::from(count)).for_each(|node| world.know(node, volume));
+        world
+    }
+
     fn know(&mut self, node: usize, volume: u8) {
         self.nodes[node].1.volumes.lock().push(volume);
         self.act(node, Exchange::renamed);
@@ -149,10 +156,7 @@ impl World {
 
 #[test]
 fn who_meets_makes_up_for_what_was_missed() {
-    let mut world = World::new(2);
-    for node in 0..2 {
-        world.know(node, 7);
-    }
+    let mut world = World::sharing(2, 7);
     (1..=5).for_each(|seq| world.put(0, 7, 1, seq));
     (1..=3).for_each(|seq| world.put(1, 7, 2, seq));
     world.connect(0, 1);
@@ -163,10 +167,7 @@ fn who_meets_makes_up_for_what_was_missed() {
 
 #[test]
 fn a_new_head_goes_on_to_those_who_are_not_connected_with_its_maker() {
-    let mut world = World::new(3);
-    for node in 0..3 {
-        world.know(node, 7);
-    }
+    let mut world = World::sharing(3, 7);
     world.connect(0, 1);
     world.connect(1, 2);
     world.settle();
@@ -206,10 +207,7 @@ fn who_lacks_the_key_gets_nothing_and_is_not_blamed() {
 
 #[test]
 fn a_head_that_does_not_verify_is_a_strike_and_goes_no_further() {
-    let mut world = World::new(3);
-    for node in 0..3 {
-        world.know(node, 7);
-    }
+    let mut world = World::sharing(3, 7);
     world.connect(0, 1);
     world.connect(1, 2);
     world.settle();
@@ -226,10 +224,7 @@ fn a_head_that_does_not_verify_is_a_strike_and_goes_no_further() {
 
 #[test]
 fn of_a_long_history_the_newest_part_is_told() {
-    let mut world = World::new(2);
-    for node in 0..2 {
-        world.know(node, 7);
-    }
+    let mut world = World::sharing(2, 7);
     (1..=1200).for_each(|seq| world.put(0, 7, 1, seq));
     world.connect(0, 1);
     world.settle();

@@ -103,17 +103,11 @@ fn changes(connected: &Connected, order: CircleOrder) -> Outcome<Vec<Change>> {
         CircleOrder::Set { member, name, zone, capacity, class } => (member, name, zone, capacity, class),
     };
     let node = find(connected, &member)?;
-    let class = match class.as_deref() {
-        None => None,
-        Some("anchor") => Some(Class::Anchor),
-        Some("roaming") => Some(Class::Roaming),
-        Some(other) => return Err(Failure::new(Kind::Usage, format!("there is no class {other}"))),
-    };
     let changes = [
         name.map(|name| Change::Name(node, name)),
         zone.map(|zone| Change::Zone(node, zone)),
         capacity.map(|bytes| Change::Capacity(node, bytes)),
-        class.map(|class| Change::Class(node, class)),
+        class.map(|class| Change::Class(node, class.into())),
     ];
     let changes: Vec<Change> = changes.into_iter().flatten().collect();
     if changes.is_empty() {

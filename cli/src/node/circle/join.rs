@@ -6,16 +6,16 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use cairn_block::DeviceKey;
 use cairn_block::circle::Class;
+use cairn_block::{DeviceKey, MasterKey};
 use cairn_net::join::{Code, Request};
-use cairn_net::{CircleShelf, JoinFailure, SavedCircle};
-use cairn_net::{Net, NetOptions, Transports};
+use cairn_net::{CircleShelf, JoinFailure, Net, SavedCircle};
 use cairn_store::HeadStore;
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::keyring::Keyring;
+use super::options;
 use super::shelf::CircleFile;
 use crate::config::Settings;
 use crate::control::routes::MemberWish;
@@ -76,12 +76,13 @@ pub(crate) fn join(settings: &Settings, addresses: &[SocketAddr], typed: &str, w
     let request = Request { name, zone, capacity: wish.capacity, class: Class::Anchor };
     let held = Arc::new(Held::default());
     let joined = runtime.block_on(async {
-        let options = NetOptions { listen: settings.listen.addresses.clone(), transports: Transports::Both };
-        let start =
-            |options: &NetOptions| Net::start(&node.keys.device, options, node.store.clone(), None, held.clone(), None);
+        let start = |addresses: &[SocketAddr]| {
+            Net::start(&node.keys.device, &options(addresses), node.store.clone(), None, held.clone(), None)
+        };
         // Where it will listen is told to the others; where that can't be had now, they hear of it later.
-        let nowhere = NetOptions { listen: Vec::new(), ..options.clone() };
-        let net = start(&options).or_else(|_| start(&nowhere)).map_err(|error| Failure::of(Kind::Internal, &error))?;
+        let net = start(&settings.listen.addresses)
+            .or_else(|_| start(&[]))
+            .map_err(|error| Failure::of(Kind::Internal, &error))?;
         let joined = net.join(addresses, None, &code, request).await.map_err(|failure| refused(&failure));
         let members = net.circle().borrow().as_ref().map_or(0, |view| view.newest.members.len());
         net.end().await;
@@ -113,7 +114,7 @@ fn take_key(data_dir: &DataDir, keyring: &Keyring, device: &DeviceKey, passphras
     if names.exists() {
         std::fs::remove_file(&names)?;
     }
-    let master = cairn_block::MasterKey::from_bytes(*keyring.master.as_bytes());
+    let master = MasterKey::from_bytes(*keyring.master.as_bytes());
     let keys = NodeKeys { master, device: DeviceKey::from_bytes(device.as_bytes()) };
     KeyFile::write(&data_dir.key_file(), &keys, passphrase, Existing::Replace)?;
     let mut names = VolumeNames::open(&names, &keyring.master)?;

@@ -5,13 +5,13 @@
 //! before, and fetches the blocks that are not here, many at a time. Older snapshots stay where they were made.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use cairn_block::{BlockId, DeviceId, Head};
+use cairn_block::{BlockId, VolumeKeys};
 use cairn_fs::Volume;
 use cairn_fs::reader::TreeReader;
 use cairn_fs::verify::{CheckError, CheckOptions, Checker, Event, Finding, Problem, Scope};
@@ -107,10 +107,10 @@ impl Mirror {
 
 struct Task {
     blocks: Arc<Blocks>,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
     store: Arc<DiskStore>,
     quota: Option<u64>,
-    keys: cairn_block::VolumeKeys,
+    keys: VolumeKeys,
     reader: Arc<TreeReader>,
     volume: Weak<Volume>,
     shared: Arc<Shared>,
@@ -133,8 +133,6 @@ enum Halt {
     NotKept(BlockId),
     #[error("{0}")]
     Broken(String),
-    #[error(transparent)]
-    Fs(#[from] cairn_fs::FsError),
     #[error(transparent)]
     Check(#[from] CheckError),
     #[error(transparent)]
@@ -229,15 +227,9 @@ impl Task {
     /// Walks the newest head of each device.
     fn walk(&self, checker: &mut Checker<'_>) -> Result<(), Halt> {
         let Some(volume) = self.volume.upgrade() else { return Err(Halt::Over) };
-        let mut newest: BTreeMap<DeviceId, Head> = BTreeMap::new();
-        for head in volume.history()? {
-            let is_newer = newest.get(&head.device).is_none_or(|known| known.seq < head.seq);
-            if is_newer {
-                newest.insert(head.device, head);
-            }
-        }
+        let newest = volume.newest_heads();
         drop(volume);
-        newest.values().try_for_each(|head| Ok(checker.head(&head.root, Scope::New)?))
+        newest.iter().try_for_each(|head| Ok(checker.head(&head.root, Scope::New)?))
     }
 
     fn meet(&self, missing: &mut Missing, event: Event) -> ControlFlow<()> {

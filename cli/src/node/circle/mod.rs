@@ -2,7 +2,8 @@
 //!
 //! A node without a circle opens no socket. [`Node::start_circle`] runs when the node starts and knows a circle, or when it
 //! founds one; from then on [`Blocks`](super::blocks::Blocks) fetches what is missing, new heads go to the other devices
-//! ([`book`]), theirs are followed ([`follow`]), and what they put in is fetched ahead ([`mirror`]). What is known of the circle is in one file ([`shelf`]).
+//! ([`book`]), theirs are followed ([`follow`]), and what they put in is fetched ahead ([`mirror`]). What is known of the circle
+//! is in one file ([`shelf`]).
 
 mod book;
 mod change;
@@ -19,12 +20,11 @@ use std::time::Duration;
 
 use cairn_block::BlockId;
 use cairn_block::circle::{Class, Member, Role, Verdict};
-use cairn_net::{CircleView, Standing};
-use cairn_net::{Net, NetError, NetOptions, Transports};
+use cairn_net::{CircleView, Net, NetError, NetOptions, Standing, Transports};
 use tokio::runtime::Handle;
 
 use super::open::{Node, lock};
-use crate::control::routes::{Circle, CopyStatus, Member as Shown};
+use crate::control::routes::{Circle, CopyStatus, Member as Shown, MemberClass};
 use crate::errors::{Failure, Kind, Outcome};
 use book::Book;
 pub(crate) use change::{change, invite};
@@ -35,7 +35,7 @@ use mirror::Progress;
 use shelf::CircleFile;
 
 /// Blocks of one path that members are asked for: of 25 GiB or so.
-const ASKED_MAX: usize = 100_000;
+pub(super) const ASKED_MAX: usize = 100_000;
 /// How long a question to the network's own task may take: it does nothing that takes time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -144,12 +144,10 @@ impl Node {
 }
 
 impl Node {
-    /// The names of the other members that are connected and say that they have all of these blocks. Without blocks nobody
-    /// can be asked, and more than [`ASKED_MAX`] are too many to ask for.
+    /// The names of the other members that are connected and say that they have all of these blocks, at most [`ASKED_MAX`].
+    /// Without blocks nobody can be asked.
     pub(super) fn others_with(&self, ids: &[BlockId]) -> Outcome<Vec<String>> {
-        let Some(connected) = self.connected().filter(|_| (1..=ASKED_MAX).contains(&ids.len())) else {
-            return Ok(Vec::new());
-        };
+        let Some(connected) = self.connected().filter(|_| !ids.is_empty()) else { return Ok(Vec::new()) };
         let Some(view) = connected.net.circle().borrow().clone() else { return Ok(Vec::new()) };
         let peers = connected.ask(connected.net.peers())?.map_err(|error| Failure::of(Kind::Busy, &error))?;
         let mut names = Vec::new();
@@ -229,7 +227,7 @@ fn shown(member: &Member, state: &str) -> Shown {
         role: role_name(member.role).to_owned(),
         zone: member.zone.clone(),
         capacity: member.capacity,
-        class: class_name(member.class).to_owned(),
+        class: member.class.into(),
         state: state.to_owned(),
         round_trip_ms: None,
         addresses: Vec::new(),
@@ -246,9 +244,20 @@ const fn role_name(role: Role) -> &'static str {
     }
 }
 
-const fn class_name(class: Class) -> &'static str {
-    match class {
-        Class::Anchor => "anchor",
-        Class::Roaming => "roaming",
+impl From<Class> for MemberClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Anchor => MemberClass::Anchor,
+            Class::Roaming => MemberClass::Roaming,
+        }
+    }
+}
+
+impl From<MemberClass> for Class {
+    fn from(class: MemberClass) -> Self {
+        match class {
+            MemberClass::Anchor => Class::Anchor,
+            MemberClass::Roaming => Class::Roaming,
+        }
     }
 }

@@ -13,6 +13,7 @@ use cairn_block::circle::Choice;
 use cairn_block::codec::check_bound;
 use cairn_block::limits::{EPOCH_BYTES_MAX, EPOCHS_KEPT, MEMBERS_MAX};
 use cairn_block::{DecodeError, DeviceId, DeviceKey, Reader, TooLong, Writer, unwrap, wrap};
+use cairn_net::wire::circle::ADDRESSES_MAX;
 use cairn_net::{CircleShelf, SavedCircle};
 use zeroize::Zeroizing;
 
@@ -25,8 +26,6 @@ const KEY_CONTEXT: &str = "cairn 2026-11 circle file key";
 const VERSION: u8 = 1;
 /// Every kept epoch at its largest, and the addresses of every member.
 const FILE_BYTES_MAX: u64 = (EPOCHS_KEPT * EPOCH_BYTES_MAX + MEMBERS_MAX * 1024) as u64;
-/// Addresses kept of one member.
-const ADDRESSES_MAX: usize = 8;
 /// The longest IPv6 socket address as text, with its scope.
 const ADDRESS_BYTES_MAX: usize = 64;
 

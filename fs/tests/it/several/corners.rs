@@ -5,12 +5,6 @@ use cairn_store::HeadStore;
 use super::device::{Device, devices, keys};
 use super::look::{look, root};
 
-/// The number of the newest head of its own in a device's store.
-fn own_seq(device: &Device) -> u64 {
-    let heads = device.store.heads(&keys().volume()).expect("heads").into_iter();
-    heads.filter(|head| head.device == device.id()).map(|head| head.seq).max().unwrap_or_default()
-}
-
 #[test]
 fn a_head_that_could_not_be_made_durable_counts_all_the_same() {
     let (_, [a, b]) = devices();
@@ -18,11 +12,11 @@ fn a_head_that_could_not_be_made_durable_counts_all_the_same() {
     a.volume.flush().unwrap();
     b.hear(&a);
     b.absorb();
-    let seq = own_seq(&a);
+    let seq = a.own_seq();
     a.trouble.fail_syncs_from(seq + 1);
     a.write("mine", b"two").unwrap();
     assert!(a.volume.flush().is_err());
-    assert!(own_seq(&a) > seq);
+    assert!(a.own_seq() > seq);
     assert_eq!(a.heads().into_iter().map(|(_, seq, _)| seq).max(), Some(seq), "a crash may take it back");
     assert!(a.volume.flush().is_err(), "it is as little durable as before");
     b.write("theirs", b"three").unwrap();
@@ -61,7 +55,7 @@ fn no_record_stands_on_a_tree_that_no_head_of_the_device_has() {
     b.read("f").unwrap();
     b.trouble.fail_syncs_from(0);
     assert!(b.volume.snapshot(None).is_err());
-    assert_eq!(own_seq(&b), 0);
+    assert_eq!(b.own_seq(), 0);
     assert!(b.store.deltas(&keys().volume(), 0).unwrap().is_empty(), "a record on top of nothing");
     b.trouble.end();
     b.volume.snapshot(None).unwrap();
@@ -96,7 +90,7 @@ fn what_was_removed_stays_so_where_merges_cross() {
         a.volume.flush().unwrap();
         b.write("of b", b"three").unwrap();
         b.volume.flush().unwrap();
-        let (before_a, before_b) = (own_seq(&a), own_seq(&b));
+        let (before_a, before_b) = (a.own_seq(), b.own_seq());
         give(&a, &b, before_a);
         give(&b, &a, before_b);
         // Both merge alike, and neither hears of it before it goes on.
@@ -162,7 +156,7 @@ fn who_follows_says_so_once_and_nobody_answers() {
     let deadline = Instant::now() + Duration::from_secs(60);
     while [&b, &c]
         .iter()
-        .any(|device| own_seq(device) == 0 || !device.heads().iter().any(|(of, ..)| *of == device.id()))
+        .any(|device| device.own_seq() == 0 || !device.heads().iter().any(|(of, ..)| *of == device.id()))
     {
         assert!(Instant::now() < deadline, "nothing is said");
         std::thread::sleep(Duration::from_millis(50));
@@ -176,5 +170,5 @@ fn who_follows_says_so_once_and_nobody_answers() {
         assert!(absorbed.head.is_none() && absorbed.changed == 0, "{absorbed:?}");
         assert!(!device.volume.is_behind());
     }
-    assert_eq!(all.map(own_seq), [1, 1, 1]);
+    assert_eq!(all.map(Device::own_seq), [1, 1, 1]);
 }

@@ -58,6 +58,8 @@ struct Fetching {
 pub(super) struct Trouble {
     /// From this number of a head of its own on, nothing can be made durable.
     syncs_fail_from: AtomicU64,
+    /// The newest head of its own that no crash takes back.
+    synced: AtomicU64,
 }
 
 impl Trouble {
@@ -103,17 +105,16 @@ impl BlockStore for Fetching {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        if let Some(from) = self.trouble.syncs_fail_from.load(Ordering::Relaxed).checked_sub(1) {
-            let heads = self.own.heads(&keys().volume())?.into_iter().filter(|head| head.device == key(self.at).id());
-            if heads.map(|head| head.seq).max().unwrap_or_default() >= from {
-                return Err(StoreError::Io {
-                    op: "sync",
-                    path: "log".into(),
-                    source: std::io::ErrorKind::Other.into(),
-                });
-            }
+        // Looked at before: what is put meanwhile isn't in it.
+        let newest = newest_own(&self.own, self.at);
+        if let Some(from) = self.trouble.syncs_fail_from.load(Ordering::Relaxed).checked_sub(1)
+            && newest >= from
+        {
+            return Err(StoreError::Io { op: "sync", path: "log".into(), source: std::io::ErrorKind::Other.into() });
         }
-        self.own.sync()
+        self.own.sync()?;
+        self.trouble.synced.fetch_max(newest, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -180,13 +181,17 @@ impl Device {
         self.again(|_| {})
     }
 
-    /// The heads that it can give.
+    /// The number of the newest head of its own in its store.
+    pub(super) fn own_seq(&self) -> u64 {
+        newest_own(&self.store, self.at)
+    }
+
+    /// The heads that it can give: none that a crash may take back.
     pub(super) fn heads(&self) -> Vec<(DeviceId, u64, Bytes)> {
-        let newest = self.volume.newest();
-        let kept = self.store.heads(&keys().volume()).expect("heads");
-        let durable = |device: &DeviceId, seq: u64| newest.iter().any(|(of, upto)| of == device && seq <= *upto);
-        let kept = kept.into_iter().filter(|head| durable(&head.device, head.seq));
-        kept.map(|head| (head.device, head.seq, head.bytes)).collect()
+        let kept = self.store.heads(&keys().volume()).expect("heads").into_iter();
+        let synced = self.trouble.synced.load(Ordering::Relaxed);
+        let durable = kept.filter(|head| head.device != self.id() || head.seq <= synced);
+        durable.map(|head| (head.device, head.seq, head.bytes)).collect()
     }
 
     /// Takes all that another one has.
@@ -294,7 +299,15 @@ fn key(at: usize) -> DeviceKey {
     DeviceKey::from_bytes(&[at as u8 + 1; 32])
 }
 
+/// The number of the newest head of its own in a device's store.
+fn newest_own(store: &MemoryStore, at: usize) -> u64 {
+    let heads = store.heads(&keys().volume()).expect("heads").into_iter();
+    heads.filter(|head| head.device == key(at).id()).map(|head| head.seq).max().unwrap_or_default()
+}
+
 fn open(store: &MemoryStore, at: usize, net: &Arc<Net>, trouble: &Arc<Trouble>) -> Result<Arc<Volume>, FsError> {
+    // What a store shows when it is opened is durable.
+    trouble.synced.store(newest_own(store, at), Ordering::Relaxed);
     let blocks = Fetching { own: store.clone(), at, net: Arc::clone(net), trouble: Arc::clone(trouble) };
     Volume::open(VolumeConfig {
         keys: keys(),
