@@ -126,17 +126,16 @@ impl Exchange {
         let mut todo = Todo::default();
         for (node, peer) in &mut self.peers {
             let Some(known) = peer.has.get_mut(&volume).map(|has| has.entry(device).or_default()) else { continue };
-            // Peers that aren't connected with each other have it from here.
-            if is_new
-                && *node != from
-                && *known < seq
-                && let Some(tag) = tag_for(&*self.book, &self.me, node, &volume)
-            {
-                todo.send.push((*node, HeadsMessage::Head { tag, head: head.clone() }));
-            } else if *node != from {
+            if *known >= seq {
                 continue;
             }
-            *known = seq.max(*known);
+            if *node == from {
+                *known = seq;
+            } else if is_new && let Some(tag) = tag_for(&*self.book, &self.me, node, &volume) {
+                // Peers that aren't connected with each other have it from here.
+                todo.send.push((*node, HeadsMessage::Head { tag, head: head.clone() }));
+                *known = seq;
+            }
         }
         todo
     }
