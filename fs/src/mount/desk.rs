@@ -11,13 +11,14 @@
 //! kernel never heard of that lookup reference or handle.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tracing::Level;
 
 use super::counts::{Counters, Counts, RequestKind, add};
 use super::deadline::{Deadlines, Expire};
+use super::linger::Linger;
 use super::listing::ListingSize;
 use super::pool::{Pool, PoolLimits};
 use crate::error::FsError;
@@ -46,6 +47,7 @@ pub(super) struct Desk {
     deadlines: Deadlines,
     deadline: Duration,
     counters: Counters,
+    linger: OnceLock<Linger>,
     /// How many entries the kernel's buffers took, of names and of names with attributes.
     pub(super) names: ListingSize,
     pub(super) entries: ListingSize,
@@ -59,9 +61,16 @@ impl Desk {
             deadlines: Deadlines::start()?,
             deadline,
             counters: Counters::default(),
+            linger: OnceLock::new(),
             names: ListingSize::default(),
             entries: ListingSize::default(),
         }))
+    }
+
+    /// From here on a thread that has answered stays awake for a moment.
+    pub(super) fn linger(&self, linger: Linger) {
+        // There is one device to a desk.
+        let _ = self.linger.set(linger);
     }
 
     pub(super) fn ops(&self) -> &dyn Operations {
@@ -100,7 +109,10 @@ impl Desk {
         self.count(kind);
         match self.guard(kind, || work(self.ops(), Wait::Never)) {
             Err(FsError::WouldWait) => self.hand_over(kind, reply, work),
-            result => self.reply(kind, reply, result),
+            result => {
+                self.reply(kind, reply, result);
+                self.linger.get().inspect(|linger| linger.wait());
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Read in the order of a request: `dispatch` takes it, `request` and `caller` read its fields, the `desk` has it answered
 //! at once or by the `pool` and always by its `deadline`, `reply` and `attr` put the answer into the kernel's words,
-//! `listing` adds the dots, `counts` counts. Around that: `options`, `takeover` and `device` get a directory mounted,
+//! `listing` adds the dots, `counts` counts, and `linger` stays awake for the next one. Around that: `options`, `takeover` and `device` get a directory mounted,
 //! `session` keeps it so, `notify` tells the kernel what it can't know, `teardown` ends it.
 //!
 //! The library has defects that shape this folder. Interrupts are answered "not implemented", so that waiting can't be cut
@@ -20,6 +20,7 @@ mod desk;
 mod device;
 mod dispatch;
 mod error;
+mod linger;
 mod listing;
 mod mountinfo;
 mod notify;

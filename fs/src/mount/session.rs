@@ -17,6 +17,7 @@ use super::desk::Desk;
 use super::device::{self, Means};
 use super::dispatch::Dispatcher;
 use super::error::MountError;
+use super::linger::Linger;
 use super::mountinfo::{MountEntry, MountTable};
 use super::notify::Invalidator;
 use super::options::{MountOptions, READ_AHEAD_KIB};
@@ -180,6 +181,7 @@ fn serve(desk: &Arc<Desk>, device: std::os::fd::OwnedFd, spot: &Spot) -> Result<
     config.n_threads = Some(DISPATCH_THREADS);
     // Its own descriptor for each thread, where the device's permissions allow to open one.
     config.clone_fd = device::can_open();
+    desk.linger(Linger::on(device.try_clone().map_err(MountError::io("start a session on", path))?));
     let dispatcher = Dispatcher::new(Arc::clone(desk));
     // "All": whom to let in is the kernel's decision, by allow_other. The library's own check would refuse requests that
     // the kernel makes in its own name.
