@@ -193,21 +193,9 @@ impl HedgeBudget {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_away_is_so_from_the_first_try_in_a_row_until_it_is_reached() {
-        let node = NodeId::new(cairn_block::DeviceKey::from_bytes(&[1; 32]).id()).expect("a key");
-        let (mut peers, start) = (Peers::default(), Instant::now());
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(peers.reached(node, false, at(0)), Duration::ZERO);
-        assert_eq!(peers.reached(node, false, at(3)), Duration::from_secs(3));
-        assert_eq!(peers.reached(node, false, at(12)), Duration::from_secs(12));
-        assert_eq!(peers.reached(node, false, at(60)), Duration::ZERO, "nobody tried in between");
-        peers.reached(node, true, at(61));
-        assert_eq!(peers.reached(node, false, at(62)), Duration::ZERO);
-    }
     use cairn_block::DeviceKey;
+
+    use super::*;
 
     fn node(seed: u8) -> NodeId {
         NodeId::new(DeviceKey::from_bytes(&[seed; 32]).id()).expect("a key")
@@ -253,5 +241,18 @@ mod tests {
         });
         let hedges = hedges.count();
         assert!((400..=510).contains(&hedges), "{hedges}");
+    }
+
+    #[test]
+    fn who_is_away_is_so_from_the_first_try_in_a_row_until_it_is_reached() {
+        let node = node(1);
+        let (mut peers, start) = (Peers::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(peers.reached(node, false, at(0)), Duration::ZERO);
+        assert_eq!(peers.reached(node, false, at(3)), Duration::from_secs(3));
+        assert_eq!(peers.reached(node, false, at(12)), Duration::from_secs(12));
+        assert_eq!(peers.reached(node, false, at(60)), Duration::ZERO, "nobody tried in between");
+        peers.reached(node, true, at(61));
+        assert_eq!(peers.reached(node, false, at(62)), Duration::ZERO);
     }
 }
